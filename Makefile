@@ -1,0 +1,62 @@
+# Every recipe is what CI runs, or a part of it. There is one profile, release: it is shared by the programs, the tests
+# and the lints, so that RocksDB is compiled once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Where rustup puts cargo, for shells that were not told.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+WORKSPACE := --release --locked --workspace
+# Set it empty to do without cargo-nextest.
+NEXTEST ?= $(if $(shell PATH="$(PATH)" command -v cargo-nextest),yes)
+
+# Models that `make bench` measures: names that assay-bench knows, or ONNX files.
+BENCH_MODELS ?= mlp lenet5
+
+.PHONY: help setup demo test test-slow fmt lint verifier bench grpc-check
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the build needs (Debian, as root); elsewhere say what is missing
+	@scripts/setup
+
+demo: setup ## one validator, three miners, two of them liars, a client, an audit (DEMO_ARGS="..")
+	scripts/progress cargo build --release --locked -p assay-bench
+	cargo run --quiet --release --locked -p assay-bench -- demo $(DEMO_ARGS)
+
+test: setup lint verifier ## formatting, lints, dependency edges, the verifier alone, all tests but the slow ones
+ifeq ($(NEXTEST),yes)
+	cargo test $(WORKSPACE) --doc --quiet
+	cargo nextest run $(WORKSPACE) -E 'not test(/_slow$$/)'
+else
+	cargo test $(WORKSPACE) -- --skip _slow
+endif
+
+test-slow: setup ## the tests whose names end in _slow
+ifeq ($(NEXTEST),yes)
+	cargo nextest run $(WORKSPACE) -E 'test(/_slow$$/)'
+else
+	cargo test $(WORKSPACE) -- _slow
+endif
+
+fmt: ## format all Rust code
+	cargo fmt --all
+
+lint: setup ## formatting, clippy and documentation, without warnings
+	cargo fmt --all --check
+	scripts/progress cargo clippy $(WORKSPACE) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(WORKSPACE) --no-deps --document-private-items --quiet
+
+verifier: setup ## build the verifier alone: no runtime, no network, no database
+	cargo build --release --locked -p assay-verifier
+
+bench: setup ## what setup, proof and verification cost (BENCH_MODELS=".." BENCH_ARGS="..")
+	scripts/progress cargo build --release --locked -p assay-bench
+	for model in $(BENCH_MODELS); do cargo run --quiet --release --locked -p assay-bench -- prove $$model $(BENCH_ARGS); done
+
+grpc-check: setup ## call a validator with a gRPC client of others (installs buf into .venv)
+	scripts/progress cargo build --release --locked -p assay
+	scripts/grpc-check

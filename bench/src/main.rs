@@ -1,0 +1,46 @@
+//! `assay-bench`: the whole system in one command, and what it costs.
+//!
+//! Exit codes: 0 all is as it should be, 1 something is not, 2 it could not be tried.
+
+mod demo;
+mod digits;
+mod models;
+mod prove;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about, after_help = "Exit codes: 0 as it should be, 1 not so, 2 could not tell.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A validator, an honest miner, two liars and a client with real digits; then an audit, then a forged log
+    Demo(demo::Arguments),
+    /// What setup, proof and verification of a model cost, beside the floor of their arithmetic
+    Prove(prove::Arguments),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let found = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Prove(arguments) => prove::run(arguments),
+    };
+    match found {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

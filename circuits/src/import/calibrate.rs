@@ -1,0 +1,159 @@
+//! Calibration data: what the inputs look like, and the range of every activation on them.
+
+use super::network::Network;
+use super::{Options, Samples};
+use crate::error::ModelError;
+use crate::ir::{Port, QuantParams, Shape, elements};
+
+/// Samples that ranges are taken from.
+const SAMPLES: usize = 256;
+/// Samples drawn where no data is given.
+const SYNTHETIC: usize = 32;
+/// Elements of all activations of all samples together.
+const ELEMENTS: usize = 1 << 27;
+/// Multiply-accumulates of all samples together, unless a few samples take more.
+const WORK: usize = 1 << 33;
+/// Samples that are taken whatever the work.
+const FEW: usize = 4;
+
+/// A batch for every port: `[port][sample][element]`.
+pub type Batch = Vec<Vec<Vec<f64>>>;
+
+/// The calibration batch: evenly spaced samples of the data given, or uniform ones from the declared range.
+pub fn batch(network: &Network, options: &Options) -> Result<Batch, ModelError> {
+    let inputs = &network.inputs;
+    let room = ELEMENTS / network.elements().max(1);
+    if room == 0 {
+        let (what, got) = ("number of activations".to_owned(), network.elements() as u64);
+        return Err(ModelError::Limit { what, got, limit: ELEMENTS as u64 });
+    }
+    let most = (WORK / network.work()).max(FEW).min(room);
+    if options.calibration.is_empty() {
+        let (lo, hi) = options.range;
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut draw = || f64::from(lo) + uniform(&mut state) * (f64::from(hi) - f64::from(lo));
+        let sample = |n: usize, draw: &mut dyn FnMut() -> f64| (0..n).map(|_| draw()).collect::<Vec<f64>>();
+        let port = |(_, shape): &(String, Shape)| {
+            (0..SYNTHETIC.min(most)).map(|_| sample(elements(shape), &mut draw)).collect()
+        };
+        return Ok(inputs.iter().map(port).collect());
+    }
+    let names = inputs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let belongs = |samples: &Samples, name: &str| match &samples.name {
+        Some(other) => other == name,
+        None => inputs.len() == 1,
+    };
+    if let Some(other) = options.calibration.iter().find(|s| !inputs.iter().any(|(name, _)| belongs(s, name)))
+    {
+        let got = other.name.as_deref().map_or("an array without a name".into(), |name| format!("{name:?}"));
+        return Err(fail("calibration data", format!("arrays named like the inputs ({names})"), got));
+    }
+    let mut batch: Batch = Vec::new();
+    for (name, shape) in inputs {
+        let Some(samples) = options.calibration.iter().find(|samples| belongs(samples, name)) else {
+            return Err(fail(name, "calibration data of that name".into(), "none".into()));
+        };
+        batch.push(spaced(name, shape, samples, SAMPLES.min(most))?);
+    }
+    let counts: Vec<usize> = batch.iter().map(Vec::len).collect();
+    match counts.iter().find(|&&count| count != counts[0]) {
+        Some(count) => Err(fail("all", format!("{} samples for every input", counts[0]), count.to_string())),
+        None => Ok(batch),
+    }
+}
+
+/// Keeps the first samples of a batch.
+pub fn first(batch: &Batch, samples: usize) -> Batch {
+    batch.iter().map(|port| port[..samples.min(port.len())].to_vec()).collect()
+}
+
+/// Integer types of the inputs: bytes where all values are multiples of 1/255 in [0, 1], else as many bits as
+/// the options say, unsigned where nothing is negative.
+pub fn ports(inputs: &[(String, Shape)], batch: &Batch, options: &Options) -> Vec<Port> {
+    let synthetic = options.calibration.is_empty();
+    let port = |((name, shape), samples): (&(String, Shape), &Vec<Vec<f64>>)| {
+        let values = || samples.iter().flatten().copied();
+        let quant = if synthetic { declared(options) } else { observed(values, options.input_bits) };
+        Port { name: name.clone(), shape: shape.clone(), quant }
+    };
+    inputs.iter().zip(batch).map(port).collect()
+}
+
+fn declared(options: &Options) -> QuantParams {
+    let (lo, hi) = (f64::from(options.range.0), f64::from(options.range.1));
+    if (lo, hi) == (0.0, 1.0) { BYTES } else { fitted(lo, hi, options.input_bits) }
+}
+
+fn observed<I: Iterator<Item = f64>>(values: impl Fn() -> I, bits: u8) -> QuantParams {
+    // A float32 pixel is within half a unit in the last place of a multiple of 1/255.
+    let is_byte = |v: f64| (0.0..=1.0).contains(&v) && (v * 255.0 - (v * 255.0).round()).abs() < 1e-4;
+    if values().all(is_byte) {
+        return BYTES;
+    }
+    let (lo, hi) = values().fold((0f64, 0f64), |(lo, hi), v| (lo.min(v), hi.max(v)));
+    fitted(lo, hi, bits)
+}
+
+const BYTES: QuantParams = QuantParams { scale: 1.0 / 255.0, lo: 0, hi: 255 };
+
+/// The type of `bits` bits that holds `lo..=hi` with zero point 0.
+pub fn fitted(lo: f64, hi: f64, bits: u8) -> QuantParams {
+    let signed = lo < 0.0;
+    let (least, greatest) = match signed {
+        true => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+        false => (0, (1 << bits) - 1),
+    };
+    let reach = hi.max(-lo);
+    let scale = if reach > 0.0 { reach / f64::from(greatest) } else { 1.0 };
+    QuantParams { scale, lo: least, hi: greatest }
+}
+
+fn spaced(name: &str, shape: &Shape, data: &Samples, most: usize) -> Result<Vec<Vec<f64>>, ModelError> {
+    let size = elements(shape);
+    let Some((count, _)) = samples(&data.shape, shape) else {
+        return Err(fail(
+            name,
+            format!("shape {shape:?} or a batch of it"),
+            format!("shape {:?}", data.shape),
+        ));
+    };
+    if data.values.len() != count * size {
+        return Err(fail(name, format!("{} values", count * size), data.values.len().to_string()));
+    }
+    if let Some(value) = data.values.iter().find(|v| !v.is_finite()) {
+        return Err(fail(name, "finite values".into(), value.to_string()));
+    }
+    let taken = count.min(most);
+    let sample = |index: usize| {
+        let start = index * count / taken * size;
+        data.values[start..start + size].iter().map(|&v| f64::from(v)).collect()
+    };
+    Ok((0..taken).map(sample).collect())
+}
+
+/// How many samples of a port an array holds, and whether it is a batch: its shape is the port's, with or without
+/// leading 1, or a batch of those along axis 0. A port that is one long vector takes samples of any shape.
+pub fn samples(array: &[usize], port: &[u32]) -> Option<(usize, bool)> {
+    let port: Vec<usize> = port.iter().map(|&d| d as usize).collect();
+    let inner = port.strip_prefix(&[1]).unwrap_or(&port);
+    let size: usize = port.iter().product();
+    if array == port || array == inner {
+        return Some((1, false));
+    }
+    let (&count, sample) = array.split_first()?;
+    let vector = inner.len() == 1 && sample.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(size);
+    (count > 0 && (sample == port || sample == inner || vector)).then_some((count, true))
+}
+
+/// The next of a fixed sequence (splitmix64) of numbers in [0, 1).
+pub fn uniform(state: &mut u64) -> f64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) as u32 as f64 / 4294967296.0
+}
+
+fn fail(port: &str, expected: String, got: String) -> ModelError {
+    ModelError::Input { port: port.into(), expected, got }
+}

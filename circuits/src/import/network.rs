@@ -1,0 +1,305 @@
+//! The float network between ONNX and integers: layers of the one form that is proven cheaply,
+//! `y = clamp(pool(map(x)))`, and their evaluation in `f64` with a fixed order of summation, so that the same
+//! file and data give the same integers on every machine.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::graph::image;
+use crate::ir::{Shape, elements};
+use crate::linear::Window;
+use crate::pool::MaxPool2d;
+
+/// A linear map with float weights.
+#[derive(Clone, Debug)]
+pub enum Map {
+    /// `y[o] = bias[o] + sum_i w[o,i] x[i]`.
+    Dense {
+        /// `[outputs, inputs]`, row-major.
+        weights: Vec<f32>,
+        /// `[outputs]`.
+        bias: Vec<f32>,
+    },
+    /// Convolution over `[1, C, H, W]`.
+    Conv2d {
+        /// `[out_channels, in_channels / groups, kernel_h, kernel_w]`, row-major.
+        weights: Vec<f32>,
+        /// `[out_channels]`.
+        bias: Vec<f32>,
+        /// Height and width of the kernel.
+        kernel: [u32; 2],
+        /// Window geometry.
+        window: Window,
+        /// Groups.
+        groups: u32,
+    },
+    /// `y[i] = scale[i] x[i] + offset[i]`.
+    Affine {
+        /// One factor an element.
+        scale: Vec<f32>,
+        /// One summand an element.
+        offset: Vec<f32>,
+    },
+}
+
+/// A max-pool with the shapes that it is applied at.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Name in the source model.
+    pub name: String,
+    /// Window.
+    pub pool: MaxPool2d,
+    /// `[1, C, H, W]` before.
+    pub from: Shape,
+    /// `[1, C, H, W]` after.
+    pub to: Shape,
+}
+
+/// `y = clamp(pool(map(x)), lo, hi)`. Max commutes with a clamp, so pools always come first.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Name in the source model.
+    pub name: String,
+    /// Activation that it reads: the network's inputs come first, then one a layer.
+    pub input: usize,
+    /// Shape that the map reads.
+    pub from: Shape,
+    /// The linear map.
+    pub map: Arc<Map>,
+    /// Shape that the map produces.
+    pub to: Shape,
+    /// Max-pools, in order.
+    pub pools: Vec<Pool>,
+    /// Bounds; infinite where there is none.
+    pub clamp: (f64, f64),
+}
+
+impl Layer {
+    /// Shape of the layer's activation.
+    pub fn shape(&self) -> &Shape {
+        self.pools.last().map_or(&self.to, |pool| &pool.to)
+    }
+}
+
+/// An output of the network.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Name in the source model.
+    pub name: String,
+    /// Shape in the source model.
+    pub shape: Shape,
+    /// Activation that it shows.
+    pub activation: usize,
+}
+
+/// Layers in topological order.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Names and shapes of the inputs.
+    pub inputs: Vec<(String, Shape)>,
+    /// Layers in topological order.
+    pub layers: Vec<Layer>,
+    /// Outputs; each shows a layer's activation.
+    pub outputs: Vec<Output>,
+}
+
+/// Activations of a batch: `[activation][sample][element]`.
+pub type Activations = Vec<Vec<Vec<f64>>>;
+
+impl Network {
+    /// Every activation for a batch of inputs, `inputs[port][sample]`.
+    pub fn run(&self, inputs: Activations) -> Activations {
+        let mut activations = inputs;
+        for layer in &self.layers {
+            let y = layer.run(&activations[layer.input]);
+            activations.push(y);
+        }
+        activations
+    }
+
+    /// Elements of all activations and of what lies between them, for one sample.
+    pub fn elements(&self) -> usize {
+        let inner = |layer: &Layer| elements(&layer.to) + elements(layer.shape());
+        let inputs: usize = self.inputs.iter().map(|(_, shape)| elements(shape)).sum();
+        inputs + self.layers.iter().map(inner).sum::<usize>()
+    }
+
+    /// Multiply-accumulates of one sample.
+    pub fn work(&self) -> usize {
+        let layer = |layer: &Layer| layer.taps().saturating_mul(elements(&layer.to));
+        self.layers.iter().map(layer).fold(1, usize::saturating_add)
+    }
+
+    /// The activations after one of them has changed to `values`; what does not depend on it is taken over.
+    pub fn rerun(&self, before: &Activations, activation: usize, values: Vec<Vec<f64>>) -> Activations {
+        let mut changed = vec![false; before.len()];
+        let mut after = before.clone();
+        (after[activation], changed[activation]) = (values, true);
+        for (index, layer) in self.layers.iter().enumerate() {
+            if changed[layer.input] {
+                let at = self.inputs.len() + index;
+                (after[at], changed[at]) = (layer.run(&after[layer.input]), true);
+            }
+        }
+        after
+    }
+}
+
+impl Layer {
+    /// Weights of one output.
+    pub fn taps(&self) -> usize {
+        match &*self.map {
+            Map::Dense { .. } => elements(&self.from),
+            Map::Conv2d { weights, bias, .. } => weights.len() / bias.len().max(1),
+            Map::Affine { .. } => 1,
+        }
+    }
+
+    /// The layer on a batch.
+    pub fn run(&self, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let mut y = self.map.run(&self.from, &self.to, x);
+        for pool in &self.pools {
+            y = y.par_iter().map(|values| max_pool(pool, values)).collect();
+        }
+        let (lo, hi) = self.clamp;
+        y.par_iter_mut().flatten().for_each(|value| *value = value.clamp(lo, hi));
+        y
+    }
+}
+
+impl Map {
+    /// The mean that each operand is taken to have: its own, or for a convolution its channel's.
+    pub fn operand_means(&self, from: &Shape, means: &[f64]) -> Vec<f64> {
+        match self {
+            Self::Dense { .. } | Self::Affine { .. } => means.to_vec(),
+            Self::Conv2d { .. } => {
+                let area = (elements(from) / image(from).map_or(1, |[c, ..]| c.max(1) as usize)).max(1);
+                let mean = |plane: &[f64]| plane.iter().sum::<f64>() / plane.len() as f64;
+                means.chunks(area).flat_map(|plane| std::iter::repeat_n(mean(plane), plane.len())).collect()
+            }
+        }
+    }
+
+    /// The map on a batch; `from` and `to` are the shapes that it is applied at.
+    pub fn run(&self, from: &Shape, to: &Shape, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        match self {
+            Self::Dense { weights, bias } => {
+                let width = elements(from).max(1);
+                // Rows outside, samples inside: a row of weights is read once a batch.
+                let rows: Vec<Vec<f64>> = weights
+                    .par_chunks(width)
+                    .zip(bias)
+                    .map(|(row, &b)| x.iter().map(|x| f64::from(b) + dot(row, x)).collect())
+                    .collect();
+                (0..x.len()).map(|sample| rows.iter().map(|row| row[sample]).collect()).collect()
+            }
+            Self::Conv2d { weights, bias, kernel, window, groups } => {
+                let conv = Convolution { weights, bias, kernel: *kernel, window: *window, groups: *groups };
+                x.par_iter().map(|x| conv.run(from, to, x)).collect()
+            }
+            Self::Affine { scale, offset } => {
+                let line = |((x, &a), &b): ((&f64, &f32), &f32)| f64::from(a) * x + f64::from(b);
+                x.iter().map(|x| x.iter().zip(scale).zip(offset).map(line).collect()).collect()
+            }
+        }
+    }
+}
+
+/// Scalar product in eight interleaved sums, which the compiler keeps in vector registers.
+fn dot(w: &[f32], x: &[f64]) -> f64 {
+    let mut sums = [0f64; 8];
+    let (w_chunks, x_chunks) = (w.chunks_exact(8), x.chunks_exact(8));
+    let rest = w_chunks.remainder().iter().zip(x_chunks.remainder());
+    let rest: f64 = rest.map(|(&w, x)| f64::from(w) * x).sum();
+    for (w, x) in w_chunks.zip(x_chunks) {
+        for lane in 0..8 {
+            sums[lane] += f64::from(w[lane]) * x[lane];
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
+struct Convolution<'a> {
+    weights: &'a [f32],
+    bias: &'a [f32],
+    kernel: [u32; 2],
+    window: Window,
+    groups: u32,
+}
+
+impl Convolution<'_> {
+    /// Tap by tap: each adds one weight times a strided row of the image to a row of the output.
+    fn run(&self, from: &Shape, to: &Shape, x: &[f64]) -> Vec<f64> {
+        let (Some(from), Some(to)) = (image(from), image(to)) else { return Vec::new() };
+        let [channels, height, width] = from.map(|d| d as usize);
+        let [out_channels, out_height, out_width] = to.map(|d| d as usize);
+        let [kernel_height, kernel_width] = self.kernel.map(|d| d as usize);
+        let depth = channels / self.groups as usize;
+        let group = out_channels / self.groups as usize;
+        let mut y = Vec::with_capacity(out_channels * out_height * out_width);
+        for channel in 0..out_channels {
+            let start = y.len();
+            y.resize(start + out_height * out_width, f64::from(self.bias[channel]));
+            let plane = &mut y[start..];
+            for c in 0..depth {
+                let source = (channel / group * depth + c) * height * width;
+                for ky in 0..kernel_height {
+                    let Some((rows, first_row)) = self.span(0, ky, height, out_height) else { continue };
+                    for kx in 0..kernel_width {
+                        let Some((columns, first)) = self.span(1, kx, width, out_width) else { continue };
+                        let weight = ((channel * depth + c) * kernel_height + ky) * kernel_width + kx;
+                        let weight = f64::from(self.weights[weight]);
+                        let [down, right] = self.window.stride.map(|d| d as usize);
+                        for (step, row) in rows.clone().enumerate() {
+                            let image = &x[source + (first_row + step * down) * width + first..];
+                            let line = &mut plane[row * out_width..][columns.clone()];
+                            line.iter_mut()
+                                .zip(image.iter().step_by(right))
+                                .for_each(|(y, x)| *y += weight * x);
+                        }
+                    }
+                }
+            }
+        }
+        y
+    }
+
+    /// Outputs whose tap lies in the image along an axis, and where the first of them reads.
+    fn span(
+        &self,
+        axis: usize,
+        tap: usize,
+        size: usize,
+        out: usize,
+    ) -> Option<(std::ops::Range<usize>, usize)> {
+        let stride = self.window.stride[axis] as usize;
+        let (offset, pad) = (tap * self.window.dilation[axis] as usize, self.window.pad[axis] as usize);
+        let first = pad.saturating_sub(offset).div_ceil(stride);
+        // The last output reads at `last * stride + offset - pad <= size - 1`.
+        let last = (size + pad - 1).checked_sub(offset)? / stride;
+        let end = (last + 1).min(out);
+        (first < end).then(|| (first..end, first * stride + offset - pad))
+    }
+}
+
+/// Mean over samples of every element of every activation.
+pub fn means(activations: &Activations) -> Vec<Vec<f64>> {
+    let mean = |samples: &Vec<Vec<f64>>| {
+        let mut sums = vec![0f64; samples.first().map_or(0, Vec::len)];
+        samples.iter().for_each(|sample| sums.iter_mut().zip(sample).for_each(|(sum, x)| *sum += x));
+        sums.into_iter().map(|sum| sum / samples.len() as f64).collect()
+    };
+    activations.iter().map(mean).collect()
+}
+
+fn max_pool(pool: &Pool, x: &[f64]) -> Vec<f64> {
+    let (Some(from), Some(to)) = (image(&pool.from), image(&pool.to)) else { return Vec::new() };
+    (0..elements(&pool.to))
+        .map(|output| {
+            let mut max = f64::NEG_INFINITY;
+            pool.pool.taps(output, from, to, |tap| max = max.max(x[tap]));
+            max
+        })
+        .collect()
+}

@@ -1,0 +1,212 @@
+//! What the quantiser needs to know of a float layer: how far its accumulators may reach, and what an error made
+//! in it does to the outputs.
+//!
+//! A layer held in steps of `s` with shift `f`, over an operand in steps of `s_x`, adds errors of variance
+//!
+//! ```text
+//! s^2 / 12                              rounding of the result
+//! (s / (2^f s_x))^2 / 12 * sum_i V[x_i]  rounding of the weights; the bias takes up its mean
+//! E[max(0, |y| - greatest)^2]           saturation
+//! ```
+//!
+//! and the outputs see the sum of them, each times the layer's gain, which is measured by adding noise.
+
+use super::calibrate::uniform;
+use super::cost::Cells;
+use super::network::{Activations, Layer, Map, Network};
+
+/// Multiply-accumulates that the measurement of gains may take.
+const WORK: usize = 1 << 31;
+/// Noise of the measurement, as a share of an activation's reach.
+const NOISE: f64 = 0.01;
+/// Shares of an activation's reach at which saturation is tried.
+pub const REACHES: [f64; 4] = [0.7, 0.8, 0.9, 1.0];
+
+/// One layer as the quantiser sees it.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Activation that the layer reads: inputs first, then layers.
+    pub input: usize,
+    /// Layers that read this one.
+    pub readers: Vec<usize>,
+    /// Cells of the constraint system.
+    pub cells: Cells,
+    /// Weights of one output.
+    pub taps: f64,
+    /// Mean over outputs of the sum of the operands' variances.
+    pub energy: f64,
+    /// Greatest accumulator for operands up to a size.
+    pub greatest: Envelope,
+    /// Greatest negated accumulator for operands up to a size.
+    pub least: Envelope,
+    /// Bounds of the layer.
+    pub clamp: (f64, f64),
+    /// Least and greatest value seen.
+    pub seen: (f64, f64),
+    /// Mean squared saturation error at each of [`REACHES`].
+    pub saturation: [f64; REACHES.len()],
+    /// Variance of the outputs, in squares of their range, for one unit of variance here.
+    pub gain: f64,
+    /// Whether an output shows this layer.
+    pub is_output: bool,
+}
+
+impl Profile {
+    /// Greatest size seen, never 0.
+    pub fn reach(&self) -> f64 {
+        let reach = self.seen.1.max(-self.seen.0);
+        if reach > 0.0 { reach } else { 1.0 }
+    }
+
+    /// Whether the layer's type has negative values.
+    pub fn is_signed(&self) -> bool {
+        self.clamp.0 < 0.0
+    }
+}
+
+/// The greatest of some lines `intercept + slope x`, for `x >= 0`.
+#[derive(Clone, Debug)]
+pub struct Envelope(Vec<(f64, f64)>);
+
+impl Envelope {
+    /// Keeps the lines that are greatest somewhere.
+    pub fn new(mut lines: Vec<(f64, f64)>) -> Self {
+        // By slope; a line below the one kept last at 0 and flatter is never greatest.
+        lines.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1)));
+        let mut kept: Vec<(f64, f64)> = Vec::new();
+        for line in lines {
+            if kept.last().is_none_or(|last| line.1 > last.1) {
+                kept.push(line);
+            }
+        }
+        Self(kept)
+    }
+
+    /// Value at `x`.
+    pub fn at(&self, x: f64) -> f64 {
+        self.0.iter().map(|(slope, intercept)| intercept + slope * x).fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
+/// Profiles of all layers on a batch and its activations.
+pub fn profiles(network: &Network, activations: &Activations, means: &[Vec<f64>]) -> Vec<Profile> {
+    let inputs = network.inputs.len();
+    let gains = gains(network, activations);
+    let mut profiles: Vec<Profile> = Vec::new();
+    for (index, layer) in network.layers.iter().enumerate() {
+        let signed = match layer.input.checked_sub(inputs) {
+            None => activations[layer.input].iter().flatten().any(|&x| x < 0.0),
+            Some(before) => profiles[before].is_signed(),
+        };
+        let (greatest, least) = envelopes(&layer.map, signed);
+        let values = &activations[inputs + index];
+        let seen = range(values);
+        let taps = layer.taps() as f64;
+        let energy = taps * variance(&activations[layer.input], &means[layer.input], layer);
+        let mut profile = Profile {
+            input: layer.input,
+            readers: Vec::new(),
+            cells: Cells::of(layer),
+            taps,
+            energy,
+            greatest,
+            least,
+            clamp: layer.clamp,
+            seen,
+            saturation: [0.0; REACHES.len()],
+            gain: gains[index],
+            is_output: network.outputs.iter().any(|output| output.activation == inputs + index),
+        };
+        profile.saturation = REACHES.map(|share| saturation(values, share * profile.reach()));
+        profiles.push(profile);
+        if let Some(before) = layer.input.checked_sub(inputs) {
+            profiles[before].readers.push(index);
+        }
+    }
+    profiles
+}
+
+/// Least and greatest value of a batch.
+pub fn range(values: &[Vec<f64>]) -> (f64, f64) {
+    values.iter().flatten().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)))
+}
+
+/// Bounds of `b + sum w x` for `0 <= x <= size`, or `|x| <= size` for signed operands.
+fn envelopes(map: &Map, signed: bool) -> (Envelope, Envelope) {
+    let (weights, bias) = match map {
+        Map::Dense { weights, bias } | Map::Conv2d { weights, bias, .. } => (weights, bias),
+        Map::Affine { scale, offset } => (scale, offset),
+    };
+    let width = (weights.len() / bias.len().max(1)).max(1);
+    let (mut greatest, mut least) = (Vec::new(), Vec::new());
+    for (row, &b) in weights.chunks(width).zip(bias) {
+        let (mut positive, mut negative) = (0f64, 0f64);
+        for &w in row {
+            let w = f64::from(w);
+            positive += w.max(0.0);
+            negative += (-w).max(0.0);
+        }
+        if signed {
+            (positive, negative) = (positive + negative, positive + negative);
+        }
+        greatest.push((positive, f64::from(b)));
+        least.push((negative, -f64::from(b)));
+    }
+    (Envelope::new(greatest), Envelope::new(least))
+}
+
+fn saturation(values: &[Vec<f64>], limit: f64) -> f64 {
+    let excess = |v: &f64| (v.abs() - limit).max(0.0).powi(2);
+    let count = values.iter().map(Vec::len).sum::<usize>().max(1);
+    values.iter().flatten().map(excess).sum::<f64>() / count as f64
+}
+
+fn gains(network: &Network, activations: &Activations) -> Vec<f64> {
+    let samples = WORK / network.work().saturating_mul(network.layers.len().max(1));
+    let samples = samples.clamp(1, activations[0].len());
+    let base: Activations = activations.iter().map(|values| values[..samples].to_vec()).collect();
+    let scales: Vec<f64> = network.outputs.iter().map(|o| output_range(&activations[o.activation])).collect();
+    let mut state = 1;
+    let mut gain = |index: usize| {
+        let at = network.inputs.len() + index;
+        let (lo, hi) = network.layers[index].clamp;
+        let seen = range(&base[at]);
+        let reach = seen.1.max(-seen.0);
+        let amplitude = NOISE * if reach > 0.0 { reach } else { 1.0 };
+        let mut noisy = base[at].clone();
+        // A saturated cell stays where it is.
+        for value in noisy.iter_mut().flatten().filter(|value| **value > lo && **value < hi) {
+            *value += (2.0 * uniform(&mut state) - 1.0) * amplitude;
+        }
+        let changed = network.rerun(&base, at, noisy);
+        let mut worst = 0f64;
+        for (output, scale) in network.outputs.iter().zip(&scales) {
+            let error = mean_square(&changed[output.activation], &base[output.activation]);
+            worst = worst.max(error / (scale * scale));
+        }
+        worst / (amplitude * amplitude / 3.0)
+    };
+    (0..network.layers.len()).map(&mut gain).collect()
+}
+
+/// Greatest minus least value, never 0.
+pub fn output_range(values: &[Vec<f64>]) -> f64 {
+    let (lo, hi) = range(values);
+    if hi > lo { hi - lo } else { hi.abs().max(1.0) }
+}
+
+/// Mean squared difference of two batches.
+fn mean_square(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
+    let count = a.iter().map(Vec::len).sum::<usize>().max(1);
+    let square = |(a, b): (&f64, &f64)| (a - b) * (a - b);
+    a.iter().flatten().zip(b.iter().flatten()).map(square).sum::<f64>() / count as f64
+}
+
+/// Mean over elements of `(x - mean)^2`, with the means that the layer's bias takes up: one an element, or for
+/// a convolution one a channel.
+fn variance(values: &[Vec<f64>], means: &[f64], layer: &Layer) -> f64 {
+    let means = layer.map.operand_means(&layer.from, means);
+    let square = |(x, mean): (&f64, &f64)| (x - mean) * (x - mean);
+    let sum: f64 = values.iter().map(|sample| sample.iter().zip(&means).map(square).sum::<f64>()).sum();
+    sum / (values.len() * means.len()).max(1) as f64
+}

@@ -1,0 +1,187 @@
+//! The integer assignment of every wire and row, from the trace that the inference left.
+
+use super::{Family, Plan, System, cells};
+use crate::error::ModelError;
+use crate::interpret::Trace;
+use crate::ir::{Graph, TensorId};
+use crate::linear::Taps;
+
+/// Values of the whole constraint system before the challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Public outputs in wire order (the order of the nodes that produce them).
+    pub outputs: Vec<i64>,
+    /// Private wires, without multiplicities.
+    pub wires: Vec<i64>,
+    /// Value of every lookup; an honest one lies in `0..2^b`.
+    pub lookups: Vec<i64>,
+    /// Both factors of every gate; an honest product is 0.
+    pub gates: Vec<(i64, i64)>,
+    /// How often each table row is looked up.
+    pub multiplicities: Vec<u32>,
+    violations: Vec<Family>,
+}
+
+impl Witness {
+    /// The assignment of an inference.
+    pub fn new(graph: &Graph, plan: &Plan, trace: &Trace) -> Result<Self, ModelError> {
+        let witness = Self::build(graph, plan, Source::Trace(trace));
+        // The interpreter and the cells implement one rule; a difference is a fault of this crate, and a proof from
+        // such a witness would be refused by every verifier.
+        match witness.violations.first() {
+            None => Ok(witness),
+            Some(family) => Err(ModelError::node("witness", format!("constraint {family:?} does not hold"))),
+        }
+    }
+
+    /// The assignment that a dishonest prover would make: hints of the private wires (or public outputs)
+    /// replaced, everything that follows from them recomputed. For tests of what is refused.
+    pub fn forged(graph: &Graph, plan: &Plan, inputs: &[Vec<i32>], forgery: Forgery<'_>) -> Self {
+        Self::build(graph, plan, Source::Inputs(inputs, forgery))
+    }
+
+    /// The families whose constraints this assignment breaks, in row order.
+    pub fn violations(&self) -> &[Family] {
+        &self.violations
+    }
+
+    fn build(graph: &Graph, plan: &Plan, source: Source<'_>) -> Self {
+        let inputs: Vec<i64> = match &source {
+            Source::Trace(trace) => {
+                let ports = 0..graph.inputs().len() as u32;
+                ports.flat_map(|port| trace.tensor(TensorId(port)).iter().copied()).collect()
+            }
+            Source::Inputs(inputs, _) => inputs.iter().flatten().map(|&v| i64::from(v)).collect(),
+        };
+        let mut integers = Integers {
+            graph,
+            source,
+            inputs: inputs.into_iter(),
+            table: 1 << plan.limb_bits,
+            witness: Self {
+                outputs: Vec::with_capacity(plan.outputs),
+                wires: Vec::with_capacity(plan.wires),
+                lookups: Vec::with_capacity(plan.lookups),
+                gates: Vec::with_capacity(plan.gates),
+                multiplicities: vec![0; plan.table()],
+                violations: Vec::new(),
+            },
+        };
+        cells::walk(graph, plan.limb_bits, &mut integers);
+        integers.witness
+    }
+}
+
+/// Replaced hints, by index of the wire or output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forgery<'a> {
+    /// `(private wire, value)`.
+    pub wires: &'a [(usize, i64)],
+    /// `(public output wire, value)`.
+    pub outputs: &'a [(usize, i64)],
+    /// A family of constraints that is not there.
+    pub omit: Option<Family>,
+}
+
+enum Source<'a> {
+    Trace(&'a Trace),
+    Inputs(&'a [Vec<i32>], Forgery<'a>),
+}
+
+impl Source<'_> {
+    fn wire(&self, index: usize, hint: i64) -> i64 {
+        match self {
+            Self::Trace(_) => hint,
+            Self::Inputs(_, forgery) => replaced(forgery.wires, index, hint),
+        }
+    }
+
+    fn output(&self, index: usize, hint: i64) -> i64 {
+        match self {
+            Self::Trace(_) => hint,
+            Self::Inputs(_, forgery) => replaced(forgery.outputs, index, hint),
+        }
+    }
+
+    fn omits(&self, family: Family) -> bool {
+        match self {
+            Self::Trace(_) => false,
+            Self::Inputs(_, forgery) => forgery.omit == Some(family),
+        }
+    }
+}
+
+fn replaced(forged: &[(usize, i64)], index: usize, hint: i64) -> i64 {
+    forged.iter().find(|(at, _)| *at == index).map_or(hint, |&(_, value)| value)
+}
+
+struct Integers<'a> {
+    graph: &'a Graph,
+    source: Source<'a>,
+    inputs: std::vec::IntoIter<i64>,
+    table: i64,
+    witness: Witness,
+}
+
+impl System for Integers<'_> {
+    type Expr = i64;
+
+    fn constant(&self, value: i64) -> i64 {
+        value
+    }
+
+    fn add(&self, sum: &mut i64, factor: i64, term: &i64) {
+        *sum += factor * term;
+    }
+
+    fn value(&self, expr: &i64) -> i64 {
+        *expr
+    }
+
+    fn input(&mut self) -> i64 {
+        self.inputs.next().expect("inputs were checked against the graph")
+    }
+
+    fn output(&mut self, hint: i64) -> i64 {
+        let value = self.source.output(self.witness.outputs.len(), hint);
+        self.witness.outputs.push(value);
+        value
+    }
+
+    fn wire(&mut self, hint: i64) -> i64 {
+        let value = self.source.wire(self.witness.wires.len(), hint);
+        self.witness.wires.push(value);
+        value
+    }
+
+    fn linear(&mut self, node: usize, taps: &Taps<'_>, operands: &[i64]) -> Vec<i64> {
+        match self.source {
+            Source::Trace(trace) => trace.tensor(self.graph.tensor_of(node)).to_vec(),
+            Source::Inputs(..) => (0..taps.outputs())
+                .map(|output| {
+                    let mut sum = taps.bias(output);
+                    taps.row(output, |input, weight| sum += i64::from(weight) * operands[input]);
+                    sum
+                })
+                .collect(),
+        }
+    }
+
+    fn lookup(&mut self, family: Family, expr: &i64) {
+        let value = if self.source.omits(family) { 0 } else { *expr };
+        self.witness.lookups.push(value);
+        if (0..self.table).contains(&value) {
+            self.witness.multiplicities[value as usize] += 1;
+        } else {
+            self.witness.violations.push(family);
+        }
+    }
+
+    fn gate(&mut self, family: Family, a: &i64, b: &i64) {
+        let (a, b) = if self.source.omits(family) { (0, 0) } else { (*a, *b) };
+        self.witness.gates.push((a, b));
+        if a != 0 && b != 0 {
+            self.witness.violations.push(family);
+        }
+    }
+}

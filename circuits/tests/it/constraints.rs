@@ -1,0 +1,178 @@
+//! The constraint system against the interpreter, and against forged witnesses.
+
+use assay_circuits::ir::{Graph, elements};
+use assay_circuits::r1cs::witness::{Forgery, Witness};
+use assay_circuits::r1cs::{Family, Plan};
+use assay_circuits::samples::{self, Chain};
+use proptest::prelude::*;
+
+/// A graph of random shape and weights, with inputs over the whole range of its type.
+fn graph_and_inputs() -> impl Strategy<Value = (Graph, Vec<i32>)> {
+    let weight = -40..=40i32;
+    let dense = (1..6usize, 1..5usize, 1..5usize).prop_flat_map(move |(inputs, hidden, outputs)| {
+        let first = prop::collection::vec(-40..=40i32, inputs * hidden);
+        let second = prop::collection::vec(-40..=40i32, hidden * outputs);
+        (first, second, prop::collection::vec(-500..=500i64, hidden), 1..9u8, 3..300i32, -9..=0i32).prop_map(
+            move |(first, second, bias, shift, hi, lo)| {
+                let chain = Chain::new(vec![1, inputs as u32], -128, 127).dense(first, bias).requantize(shift, lo, hi);
+                chain.dense(second, vec![0; outputs]).requantize(shift, -100, 99).graph().expect("valid")
+            },
+        )
+    });
+    let conv = (prop::collection::vec(weight, 9), -300..=300i64, 1..7u8, 1..200i32).prop_map(|(weights, bias, shift, hi)| {
+        let chain = Chain::new(vec![1, 1, 6, 6], -8, 255).conv(weights, vec![bias], [3, 3]).pool();
+        chain.requantize(shift, 0, hi).graph().expect("valid")
+    });
+    prop_oneof![dense, conv].prop_flat_map(|graph| {
+        let port = &graph.inputs()[0];
+        let values = prop_oneof![Just(port.quant.lo), Just(port.quant.hi), port.quant.lo..=port.quant.hi];
+        let inputs = prop::collection::vec(values, elements(&port.shape));
+        (Just(graph), inputs)
+    })
+}
+
+fn forged(graph: &Graph, plan: &Plan, inputs: &[i32], wires: &[(usize, i64)], outputs: &[(usize, i64)]) -> Witness {
+    Witness::forged(graph, plan, &[inputs.to_vec()], Forgery { wires, outputs, omit: None })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_inference_satisfies_the_constraints((graph, inputs) in graph_and_inputs(), limb_bits in 4..=14u32) {
+        let plan = Plan::with_limb_bits(&graph, limb_bits);
+        let trace = graph.run(std::slice::from_ref(&inputs)).expect("inputs fit");
+        let witness = Witness::new(&graph, &plan, &trace).expect("the interpreter agrees with the cells");
+        let outputs: Vec<i64> = trace.outputs(&graph).concat().into_iter().map(i64::from).collect();
+        prop_assert_eq!(&witness.outputs, &outputs);
+        prop_assert_eq!(&witness, &forged(&graph, &plan, &inputs, &[], &[]));
+        prop_assert_eq!(witness.wires.len(), plan.wires);
+        prop_assert_eq!(witness.lookups.len(), plan.lookups);
+        prop_assert_eq!(witness.gates.len(), plan.gates);
+        let counted: u32 = witness.multiplicities.iter().sum();
+        prop_assert_eq!(counted as usize, plan.lookups);
+    }
+
+    #[test]
+    fn no_change_of_two_wires_changes_an_output(
+        (graph, inputs) in graph_and_inputs(),
+        limb_bits in 4..=10u32,
+        picks in prop::collection::vec((any::<prop::sample::Index>(), -3..=3i64, 0..18u32), 1..3),
+        output in (any::<prop::sample::Index>(), -2..=2i64),
+    ) {
+        let plan = Plan::with_limb_bits(&graph, limb_bits);
+        let honest = forged(&graph, &plan, &inputs, &[], &[]);
+        let change = |(index, delta, scale): &(prop::sample::Index, i64, u32)| {
+            let at = index.index(plan.wires);
+            (at, honest.wires[at] + (delta << scale))
+        };
+        let wires: Vec<_> = if plan.wires == 0 { vec![] } else { picks.iter().map(change).collect() };
+        let at = output.0.index(plan.outputs);
+        let outputs = [(at, honest.outputs[at] + output.1)];
+        let lie = forged(&graph, &plan, &inputs, &wires, &outputs);
+        prop_assert!(lie.outputs == honest.outputs || !lie.violations().is_empty());
+    }
+}
+
+/// All single and double changes around one cell, for every input of its type: the output never moves.
+#[test]
+fn a_cell_has_one_output_for_every_input() {
+    let graph = samples::cell();
+    for limb_bits in [4, 8, 11] {
+        let plan = Plan::with_limb_bits(&graph, limb_bits);
+        for x in [-128, -3, -1, 0, 1, 2, 40, 41, 127] {
+            let honest = forged(&graph, &plan, &[x], &[], &[]);
+            assert!(honest.violations().is_empty());
+            for y in -2..=257 {
+                if y == honest.outputs[0] {
+                    continue;
+                }
+                let plain = forged(&graph, &plan, &[x], &[], &[(0, y)]);
+                assert!(!plain.violations().is_empty(), "x {x} y {y}");
+                // u = y - e_lo + e_hi can be kept by moving either excess.
+                let u = honest.outputs[0] - honest.wires[0] + honest.wires[1];
+                for excesses in [[y - u, 0], [0, u - y], [y - u + 1, 1], [1, u - y + 1]] {
+                    let wires = [(0, excesses[0]), (1, excesses[1])];
+                    let lie = forged(&graph, &plan, &[x], &wires, &[(0, y)]);
+                    assert!(!lie.violations().is_empty(), "x {x} y {y} excesses {excesses:?}");
+                }
+            }
+        }
+    }
+}
+
+fn names(graph: &Graph, inputs: &[i32], wires: &[(usize, i64)], outputs: &[(usize, i64)]) -> Vec<Family> {
+    let plan = Plan::with_limb_bits(graph, 8);
+    let mut families = forged(graph, &plan, inputs, wires, outputs).violations().to_vec();
+    families.dedup();
+    families
+}
+
+#[test]
+fn a_quotient_off_by_one_breaks_the_remainder() {
+    // 100 * 1 + 3 + 8 = 6 * 16 + 15
+    for y in [5, 7] {
+        assert_eq!(names(&samples::cell(), &[1], &[(0, 0), (1, 0)], &[(0, y)]), [Family::Remainder]);
+    }
+}
+
+#[test]
+fn an_unsaturated_value_above_the_type_breaks_its_range() {
+    // 100 * 127 + 3 + 8 = 794 * 16 + 7
+    assert_eq!(names(&samples::cell(), &[127], &[(0, 0), (1, 0)], &[(0, 794)]), [Family::OutputRange]);
+}
+
+#[test]
+fn saturation_without_need_breaks_a_gate_or_the_excess() {
+    let graph = samples::cell();
+    assert_eq!(names(&graph, &[1], &[(0, 249), (1, 0)], &[(0, 255)]), [Family::SaturateLow]);
+    assert_eq!(names(&graph, &[1], &[(0, 0), (1, -249)], &[(0, 255)]), [Family::Excess]);
+    assert_eq!(names(&graph, &[1], &[(0, 0), (1, 6)], &[(0, 0)]), [Family::SaturateHigh]);
+    assert_eq!(names(&graph, &[1], &[(0, -6), (1, 0)], &[(0, 0)]), [Family::Excess]);
+}
+
+#[test]
+fn relu_of_a_negative_value_is_zero_and_nothing_else() {
+    let graph = samples::cell();
+    // 100 * -1 + 3 + 8 = -6 * 16 + 7
+    assert_eq!(names(&graph, &[-1], &[(0, 6), (1, 0)], &[(0, 0)]), []);
+    assert_eq!(names(&graph, &[-1], &[(0, 12), (1, 0)], &[(0, 6)]), [Family::SaturateLow]);
+    assert!(names(&graph, &[-1], &[(0, 0), (1, 0)], &[(0, -6)]).contains(&Family::OutputRange));
+    assert_eq!(names(&graph, &[-1], &[(0, 7), (1, 0)], &[(0, 1)]), [Family::SaturateLow]);
+}
+
+#[test]
+fn a_maximum_that_is_not_the_greatest_or_not_in_the_window_is_named() {
+    let graph = samples::maximum();
+    let (inputs, honest) = ([5, 90, -7, 20], 45);
+    let plan = Plan::with_limb_bits(&graph, 8);
+    let witness = forged(&graph, &plan, &inputs, &[], &[]);
+    assert_eq!(witness.outputs, [honest]);
+    let wires: Vec<usize> = (0..witness.wires.len()).filter(|&i| witness.wires[i] != 0).collect();
+    assert!(!wires.is_empty());
+    for &wire in &wires {
+        let lie = forged(&graph, &plan, &inputs, &[(wire, 0)], &[]);
+        assert!(!lie.violations().is_empty(), "the greater operand dropped at wire {wire}");
+        let lie = forged(&graph, &plan, &inputs, &[(wire, witness.wires[wire] + 1)], &[]);
+        assert!(!lie.violations().is_empty(), "a value from outside the window at wire {wire}");
+    }
+}
+
+#[test]
+fn a_top_limb_is_checked_at_its_exact_width() {
+    // shift 4 under limbs of 8 bits: a remainder of 16..255 fits the limb but not the width.
+    let graph = samples::cell();
+    let families = names(&graph, &[1], &[(0, 0), (1, 0)], &[(0, 5)]);
+    assert_eq!(families, [Family::Remainder], "remainder 31 passes the plain lookup and fails the shifted one");
+}
+
+#[test]
+fn the_planner_picks_the_least_cost() {
+    let graph = samples::convolution();
+    let best = Plan::new(&graph);
+    for limb_bits in 4..=14 {
+        assert!(best.cost() <= Plan::with_limb_bits(&graph, limb_bits).cost());
+    }
+    let costs = best.nodes.iter().map(|cost| cost.lookups + cost.gates).sum::<usize>();
+    assert_eq!(best.rows(), costs + best.table() + 1);
+}

@@ -1,0 +1,339 @@
+//! Every input that cannot be imported is refused with one clear line.
+
+use std::collections::BTreeMap;
+
+use assay_circuits::error::ModelError;
+use assay_circuits::import::{self, Options, Samples};
+use proptest::prelude::{ProptestConfig, any, proptest};
+use tract_onnx::pb::tensor_proto::DataType;
+
+use super::onnx::{Dim, Onnx, float, int, ints, tensor};
+
+fn dense() -> Onnx {
+    let model = Onnx::new(&[1, 6]).weights("w", &[6, 4], -1.0, 1.0);
+    model.node("MatMul", &["x", "w"], "y", vec![]).output("y")
+}
+
+fn refused(model: &Onnx) -> String {
+    refused_with(&model.bytes(), &Options::default())
+}
+
+fn refused_with(bytes: &[u8], options: &Options) -> String {
+    let line = import::onnx(bytes, options).expect_err("it is imported").to_string();
+    assert!(!line.contains('\n'), "{line}");
+    assert!(line.len() < 400, "{line}");
+    line
+}
+
+/// The message names all of these.
+fn names(line: &str, words: &[&str]) {
+    words.iter().for_each(|word| assert!(line.contains(word), "{word:?} is not in {line:?}"));
+}
+
+fn unsupported(model: Onnx, node: &str, op: &str) -> String {
+    match import::onnx(&model.output("y").bytes(), &Options::default()) {
+        Err(ModelError::Unsupported { node: named, op: refused, needed }) => {
+            assert_eq!((named.as_str(), refused.as_str()), (node, op));
+            assert!(!needed.is_empty());
+            needed
+        }
+        other => panic!("expected {op} to be unsupported, got {other:?}"),
+    }
+}
+
+#[test]
+fn the_model_that_the_others_are_made_from_is_imported() {
+    assert!(import::onnx(&dense().bytes(), &Options::default()).is_ok());
+}
+
+#[test]
+fn weights_that_are_no_numbers_name_their_node() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut model = dense();
+        model.graph().initializer[0].raw_data[8..12].copy_from_slice(&bad.to_le_bytes());
+        names(&refused(&model), &["node y", "\"w\"", "element 2"]);
+    }
+    let mut model = dense();
+    let weights = &mut model.graph().initializer[0];
+    (weights.raw_data, weights.float_data) = (Vec::new(), vec![f32::NAN; 24]);
+    names(&refused(&model), &["node y", "\"w\"", "NaN", "element 0"]);
+}
+
+#[test]
+fn attributes_that_are_no_numbers_name_their_node() {
+    let model = Onnx::new(&[1, 6]).weights("w", &[6, 4], -1.0, 1.0);
+    let model = model.node("Gemm", &["x", "w"], "y", vec![float("alpha", f32::NAN)]).output("y");
+    names(&refused(&model), &["node y", "\"alpha\"", "NaN"]);
+}
+
+#[test]
+fn constants_that_become_infinite_when_folded_name_their_node() {
+    let model = Onnx::new(&[1, 6]).constant("zero", &[], &[0.0]).node("Div", &["x", "zero"], "y", vec![]);
+    names(&refused(&model.output("y")), &["node y", "division by zero"]);
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused() {
+    let bytes = dense().bytes();
+    for end in 0..bytes.len() {
+        let line = refused_with(&bytes[..end], &Options::default());
+        assert!(line.starts_with("import: ") && line.contains("truncated"), "{line}");
+    }
+}
+
+#[test]
+fn what_is_no_onnx_file_is_refused() {
+    for bytes in [&b""[..], b"PK\x03\x04", b"hello, world", &[0xff; 64]] {
+        names(&refused_with(bytes, &Options::default()), &["import: ", "truncated"]);
+    }
+}
+
+#[test]
+fn operator_sets_outside_the_known_ones_are_refused() {
+    for version in [0, 6, 26, i64::MAX] {
+        let mut model = dense();
+        model.proto.opset_import[0].version = version;
+        names(&refused(&model), &["operator set", &version.to_string()]);
+    }
+}
+
+#[test]
+fn unsupported_operators_are_named_with_what_they_need() {
+    let unary = |op: &str| Onnx::new(&[1, 6]).node(op, &["x"], "y", vec![]);
+    for op in ["Softmax", "Sigmoid", "Tanh", "LeakyRelu", "Exp", "ArgMax", "LSTM", "If", "NoSuchOperator"] {
+        unsupported(unary(op), "y", op);
+    }
+    let mut foreign = unary("Relu");
+    foreign.graph().node[0].domain = "com.example".into();
+    names(&unsupported(foreign, "y", "Relu"), &["standard"]);
+}
+
+#[test]
+fn products_and_sums_of_activations_are_refused() {
+    let two = || Onnx::new(&[1, 6]).node("Relu", &["x"], "r", vec![]);
+    for op in ["Add", "Sub", "Mul", "Div", "Max", "Min"] {
+        unsupported(two().node(op, &["x", "r"], "y", vec![]), "y", op);
+    }
+    let square = Onnx::new(&[4, 4]);
+    unsupported(square.node("MatMul", &["x", "x"], "y", vec![]), "y", "MatMul");
+}
+
+#[test]
+fn a_division_by_an_activation_is_refused() {
+    let model = Onnx::new(&[1, 6]).constant("one", &[], &[1.0]);
+    unsupported(model.node("Div", &["one", "x"], "y", vec![]), "y", "Div");
+}
+
+#[test]
+fn batches_are_refused() {
+    let model = Onnx::new(&[2, 6]).weights("w", &[6, 4], -1.0, 1.0);
+    names(&unsupported(model.node("MatMul", &["x", "w"], "y", vec![]), "y", "MatMul"), &["batch"]);
+    let model = Onnx::new(&[2, 3, 5, 5]).weights("w", &[4, 3, 2, 2], -1.0, 1.0);
+    names(&unsupported(model.node("Conv", &["x", "w"], "y", vec![]), "y", "Conv"), &["batch"]);
+}
+
+#[test]
+fn a_convolution_of_a_transposed_image_is_refused() {
+    let model = Onnx::new(&[1, 5, 5, 3]).weights("w", &[4, 3, 2, 2], -1.0, 1.0);
+    let model = model.node("Transpose", &["x"], "t", vec![ints("perm", &[0, 3, 1, 2])]);
+    unsupported(model.node("Conv", &["t", "w"], "y", vec![]), "y", "Transpose before Conv");
+}
+
+#[test]
+fn bounds_that_exclude_zero_are_refused() {
+    for (lo, hi) in [(0.5, 2.0), (-2.0, -0.5), (-2.0, 0.0)] {
+        let model = Onnx::new(&[1, 6]).constant("lo", &[], &[lo]).constant("hi", &[], &[hi]);
+        unsupported(model.node("Clip", &["x", "lo", "hi"], "y", vec![]), "y", "Clip");
+    }
+}
+
+#[test]
+fn an_average_that_leaves_its_padding_out_is_refused() {
+    let pool = vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])];
+    let model = Onnx::new(&[1, 2, 6, 6]).node("AveragePool", &["x"], "y", pool);
+    unsupported(model, "y", "AveragePool");
+}
+
+#[test]
+fn an_output_that_depends_on_no_input_is_refused() {
+    let model = Onnx::new(&[1, 6]).constant("c", &[1, 2], &[1.0, 2.0]).node("Relu", &["c"], "y", vec![]);
+    names(&refused(&model.output("y")), &["output y"]);
+}
+
+#[test]
+fn weights_outside_the_file_are_refused() {
+    let mut model = dense();
+    model.graph().initializer[0].data_location = Some(1);
+    names(&refused(&model), &["node y", "\"w\"", "outside the file"]);
+}
+
+#[test]
+fn weights_that_do_not_fill_their_shape_are_refused() {
+    for cut in [1, 4, 92, 96] {
+        let mut model = dense();
+        let data = &mut model.graph().initializer[0].raw_data;
+        data.truncate(96 - cut);
+        names(&refused(&model), &["node y", "\"w\"", "24"]);
+    }
+}
+
+#[test]
+fn sizes_beyond_the_limits_are_refused_before_anything_is_allocated() {
+    let mut model = dense();
+    model.graph().initializer[0].dims = vec![1 << 40, 1 << 40];
+    names(&refused(&model), &["\"w\""]);
+    names(&refused(&Onnx::new(&[1, 1 << 30]).node("Relu", &["x"], "y", vec![]).output("y")), &["limit"]);
+    let outer =
+        Onnx::new(&[1, 6]).weights("a", &[1 << 15, 1], 0.0, 1.0).weights("b", &[1, 1 << 15], 0.0, 1.0);
+    let outer = outer.node("Add", &["a", "b"], "c", vec![]).node("Add", &["x", "c"], "y", vec![]).output("y");
+    names(&refused(&outer), &["constant expression c", "limit"]);
+}
+
+#[test]
+fn operands_and_outputs_that_nothing_produces_are_refused() {
+    let model = Onnx::new(&[1, 6]).node("Relu", &["nothing"], "y", vec![]).output("y");
+    names(&refused(&model), &["node y", "\"nothing\""]);
+    names(&refused(&dense().output("z")), &["\"z\""]);
+    let twice = Onnx::new(&[1, 6]).node("Relu", &["x"], "y", vec![]).node("Relu", &["x"], "y", vec![]);
+    names(&refused(&twice.output("y")), &["node y", "already"]);
+}
+
+#[test]
+fn shapes_that_do_not_fit_name_the_node() {
+    let model = Onnx::new(&[1, 5]).weights("w", &[6, 4], -1.0, 1.0);
+    names(&refused(&model.node("MatMul", &["x", "w"], "y", vec![]).output("y")), &["y"]);
+}
+
+#[test]
+fn symbolic_dimensions_must_be_bound_by_their_name() {
+    let model = || {
+        let mut model = Onnx::new(&[]);
+        model.graph().input.clear();
+        model.input("x", vec![Dim::Symbol("batch"), Dim::Size(6)]).weights("w", &[6, 4], -1.0, 1.0)
+    };
+    let bytes = model().node("MatMul", &["x", "w"], "y", vec![]).output("y").bytes();
+    let bind =
+        |name: &str, size| Options { dims: BTreeMap::from([(name.into(), size)]), ..Options::default() };
+    names(&refused_with(&bytes, &Options::default()), &["input x", "dimension 0", "--dim batch=SIZE"]);
+    names(&refused_with(&bytes, &bind("batch", 0)), &["--dim batch=SIZE"]);
+    let typo =
+        Options { dims: BTreeMap::from([("batch".into(), 1), ("bach".into(), 1)]), ..Options::default() };
+    names(&refused_with(&bytes, &typo), &["\"bach\"", "batch"]);
+    let graph = import::onnx(&bytes, &bind("batch", 1)).unwrap().graph;
+    assert_eq!(graph.inputs()[0].shape, [1, 6]);
+    assert!(import::Reference::of(&bytes, &graph).is_ok(), "the graph binds the dimension");
+}
+
+#[test]
+fn inputs_of_other_types_are_refused() {
+    let mut model = dense();
+    let Some(tract_onnx::pb::type_proto::Value::TensorType(kind)) =
+        &mut model.graph().input[0].r#type.as_mut().unwrap().value
+    else {
+        panic!("expected a tensor")
+    };
+    kind.elem_type = DataType::Int64 as i32;
+    names(&refused(&model), &["input x", "float32"]);
+}
+
+#[test]
+fn quantised_weights_are_refused() {
+    let mut model = Onnx::new(&[1, 6]);
+    model.graph().initializer.push(tensor("w", DataType::Float16, &[6, 4], vec![0; 48]));
+    names(&refused(&model.node("MatMul", &["x", "w"], "y", vec![]).output("y")), &["\"w\"", "data type"]);
+}
+
+#[test]
+fn calibration_data_that_does_not_fit_is_refused() {
+    let samples = |name: Option<&str>, shape: &[usize], value: f32| Options {
+        calibration: vec![Samples {
+            name: name.map(str::to_owned),
+            shape: shape.to_vec(),
+            values: vec![value; shape.iter().product()],
+        }],
+        ..Options::default()
+    };
+    let bytes = dense().bytes();
+    assert!(import::onnx(&bytes, &samples(None, &[3, 6], 0.5)).is_ok());
+    names(&refused_with(&bytes, &samples(Some("image"), &[3, 6], 0.5)), &["\"image\"", "(x)"]);
+    names(&refused_with(&bytes, &samples(Some("x"), &[3, 7], 0.5)), &["input x", "[1, 6]", "[3, 7]"]);
+    names(&refused_with(&bytes, &samples(Some("x"), &[0, 6], 0.5)), &["input x", "[0, 6]"]);
+    names(&refused_with(&bytes, &samples(Some("x"), &[3, 6], f32::NAN)), &["input x", "NaN"]);
+}
+
+#[test]
+fn options_outside_their_range_are_refused() {
+    let bytes = dense().bytes();
+    let default = Options::default;
+    for options in [
+        Options { range: (1.0, 0.0), ..default() },
+        Options { range: (0.0, f32::INFINITY), ..default() },
+        Options { bits: Some(3), ..default() },
+        Options { bits: Some(17), ..default() },
+        Options { input_bits: 7, ..default() },
+        Options { input_bits: 12, ..default() },
+        Options { max_error: 0.0, ..default() },
+        Options { max_error: f64::NAN, ..default() },
+    ] {
+        names(&refused_with(&bytes, &options), &["option"]);
+    }
+}
+
+#[test]
+fn a_reference_for_another_models_graph_is_refused() {
+    let graph = import::onnx(&dense().bytes(), &Options::default()).unwrap().graph;
+    let other = Onnx::new(&[1, 7]).node("Relu", &["x"], "y", vec![]).output("y");
+    assert!(import::Reference::of(&other.bytes(), &graph).is_err());
+    let renamed = Onnx::new(&[1, 6]).node("Relu", &["x"], "z", vec![]).output("z");
+    assert!(import::Reference::of(&renamed.bytes(), &graph).is_err());
+}
+
+/// A model with an operator of every kind, small enough to be imported many times.
+fn varied() -> Vec<u8> {
+    let model = Onnx::new(&[1, 2, 6, 6]).weights("w", &[3, 2, 3, 3], -1.0, 1.0).weights("b", &[3], -1.0, 1.0);
+    let attributes = vec![ints("pads", &[1, 1, 0, 0]), ints("strides", &[1, 1]), int("group", 1)];
+    let model = model.node("Conv", &["x", "w", "b"], "c", attributes).node("Relu", &["c"], "r", vec![]);
+    let model =
+        model.node("MaxPool", &["r"], "p", vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])]);
+    let model = model.node("Flatten", &["p"], "f", vec![int("axis", 1)]).weights("v", &[4, 12], -1.0, 1.0);
+    let model = model.node("Gemm", &["f", "v"], "g", vec![int("transB", 1), float("alpha", 0.5)]);
+    model
+        .constant("lo", &[], &[-1.0])
+        .constant("hi", &[], &[1.0])
+        .node("Clip", &["g", "lo", "hi"], "y", vec![])
+        .output("y")
+        .bytes()
+}
+
+#[test]
+fn the_varied_model_is_imported() {
+    assert!(import::onnx(&varied(), &Options::default()).is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changed_bytes_never_panic(changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4)) {
+        let mut bytes = varied();
+        for (place, value) in changes {
+            let place = place % bytes.len();
+            bytes[place] = value;
+        }
+        if let Ok(imported) = import::onnx(&bytes, &Options::default()) {
+            let inputs: Vec<Vec<i32>> = imported.graph.inputs().iter()
+                .map(|port| vec![port.quant.hi; assay_circuits::ir::elements(&port.shape)])
+                .collect();
+            imported.graph.run(&inputs).unwrap();
+        }
+    }
+
+    #[test]
+    fn inserted_and_removed_bytes_never_panic(start in any::<usize>(), length in 0usize..40, insert in any::<u8>()) {
+        let mut bytes = varied();
+        let start = start % bytes.len();
+        let end = (start + length).min(bytes.len());
+        bytes.splice(start..end, vec![insert; length / 2]);
+        let _ = import::onnx(&bytes, &Options::default());
+    }
+}

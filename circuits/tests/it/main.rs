@@ -1,0 +1,6 @@
+//! Integration tests of the crate.
+
+mod bytes;
+mod constraints;
+#[cfg(feature = "onnx")]
+mod import;

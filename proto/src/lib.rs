@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod block;
+#[cfg(feature = "grpc")]
+pub mod client;
+pub mod codec;
+mod error;
+pub mod genesis;
+mod id;
+pub mod job;
+pub mod limits;
+pub mod receipt;
+pub mod report;
+pub mod signing;
+pub mod transaction;
+pub mod wire;
+
+pub use codec::Canonical;
+pub use error::ProtoError;
+pub use id::{BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root};
+pub use signing::{Envelope, Payload, SecretKey, Signature, Signed};

@@ -1,0 +1,75 @@
+//! Named limits on everything that comes from outside. Sizes are in bytes unless the name says otherwise.
+
+/// A gRPC message of the Inference and Miner services, and a submitted transaction.
+pub const MESSAGE_BYTES: usize = 16 << 20;
+/// A gRPC message that carries a committed block.
+pub const BLOCK_MESSAGE_BYTES: usize = COMMITTED_BLOCK_BYTES + (64 << 10);
+
+/// Payload of a signed job.
+pub const JOB_BYTES: usize = 6 << 20;
+/// Payload of a signed output.
+pub const OUTPUT_BYTES: usize = 6 << 20;
+/// Proof bytes.
+pub const PROOF_BYTES: usize = 1 << 20;
+/// Payload of a signed proof.
+pub const PROOF_PAYLOAD_BYTES: usize = PROOF_BYTES + 256;
+/// Payload of a transaction: a receipt with the largest job, output and proof fits.
+pub const TRANSACTION_BYTES: usize = 14 << 20;
+/// A block without its certificate.
+pub const BLOCK_BYTES: usize = 32 << 20;
+/// A commit certificate.
+pub const CERTIFICATE_BYTES: usize = 64 << 10;
+/// A block with its certificate.
+pub const COMMITTED_BLOCK_BYTES: usize = BLOCK_BYTES + CERTIFICATE_BYTES + 64;
+/// A block header.
+pub const HEADER_BYTES: usize = 512;
+/// A precommit.
+pub const PRECOMMIT_BYTES: usize = 64;
+/// A genesis.
+pub const GENESIS_BYTES: usize = 8 << 20;
+/// The report of an epoch.
+pub const REPORT_BYTES: usize = 4 << 20;
+
+/// Transactions of a block.
+pub const TRANSACTIONS: usize = 4096;
+/// Input or output ports of a model.
+pub const PORTS: usize = 16;
+/// Elements of all inputs, or of all outputs, of a job together.
+pub const ELEMENTS: usize = 1 << 22;
+/// Longest deadline of a job, milliseconds.
+pub const DEADLINE_MS: u64 = 3_600_000;
+/// A chain id.
+pub const CHAIN_ID_BYTES: usize = 64;
+/// The name of a model.
+pub const NAME_BYTES: usize = 256;
+/// The endpoint of a miner.
+pub const ENDPOINT_BYTES: usize = 256;
+/// A verifying key.
+pub const VERIFYING_KEY_BYTES: usize = 8 << 20;
+/// Models that one miner offers.
+pub const MODELS_PER_MINER: usize = 64;
+/// Validators of a genesis, and signatures of a certificate.
+pub const VALIDATORS: usize = 256;
+/// Voting power of all validators together.
+pub const TOTAL_POWER: u64 = 1 << 48;
+/// Accounts of a genesis.
+pub const GENESIS_ACCOUNTS: usize = 1 << 16;
+/// Miners of an epoch report.
+pub const REPORT_MINERS: usize = 1 << 14;
+
+/// Blocks of an epoch.
+pub const TEMPO: u64 = 1 << 20;
+/// Base units minted an epoch, before halvings.
+pub const EMISSION: u64 = 1 << 53;
+/// Parts per million in one.
+pub const PPM: u64 = 1_000_000;
+
+// The largest job, output and proof fit a receipt; a transaction fits a message and a block. 128 bytes are more than a
+// signer, a signature and their framing take.
+const _: () = {
+    assert!(JOB_BYTES + OUTPUT_BYTES + PROOF_PAYLOAD_BYTES + 4 * 128 <= TRANSACTION_BYTES);
+    assert!(VERIFYING_KEY_BYTES + NAME_BYTES + 128 <= TRANSACTION_BYTES);
+    assert!(TRANSACTION_BYTES + 128 <= MESSAGE_BYTES);
+    assert!(TRANSACTION_BYTES + 128 + HEADER_BYTES <= BLOCK_BYTES);
+    assert!(VALIDATORS * 128 + PRECOMMIT_BYTES <= CERTIFICATE_BYTES);
+};

@@ -1,0 +1,206 @@
+//! Every named limit refuses the first value past it.
+
+use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
+use assay_proto::genesis::{Genesis, GenesisValidator};
+use assay_proto::job::{Job, Output, Proof};
+use assay_proto::report::EpochReport;
+use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::{Canonical, JobId, ModelId, ProtoError, PublicKey, limits, wire};
+use prost::Message;
+
+use crate::samples;
+
+fn refused<T: Canonical + std::fmt::Debug>(value: &T) -> ProtoError {
+    T::decode(&value.encode()).unwrap_err()
+}
+
+#[test]
+fn ports_and_elements_of_a_job_are_bounded() {
+    let ports = |count| Job { inputs: vec![vec![1]; count], ..samples::job() };
+    assert!(Job::decode(&ports(limits::PORTS).encode()).is_ok());
+    assert!(matches!(refused(&ports(limits::PORTS + 1)), ProtoError::TooMany { limit: limits::PORTS, .. }));
+    let elements = |count| Job { inputs: vec![vec![1; count]], ..samples::job() };
+    assert!(Job::decode(&elements(limits::ELEMENTS).encode()).is_ok());
+    let error = refused(&elements(limits::ELEMENTS + 1));
+    assert!(matches!(error, ProtoError::TooMany { limit: limits::ELEMENTS, .. }));
+    let long = Job { inputs: vec![vec![i32::MIN; limits::JOB_BYTES / 5 + 1]], ..samples::job() };
+    assert!(matches!(refused(&long), ProtoError::TooLong { limit: limits::JOB_BYTES, .. }));
+}
+
+#[test]
+fn ports_and_elements_of_an_output_are_bounded() {
+    let output = |ports, elements| Output {
+        outputs: vec![vec![1; elements]; ports],
+        ..samples::output(JobId([0; 32]))
+    };
+    assert!(Output::decode(&output(limits::PORTS, 1).encode()).is_ok());
+    assert!(matches!(refused(&output(limits::PORTS + 1, 1)), ProtoError::TooMany { .. }));
+    assert!(matches!(refused(&output(2, limits::ELEMENTS / 2 + 1)), ProtoError::TooMany { .. }));
+}
+
+#[test]
+fn many_empty_entries_are_counted_before_they_are_allocated() {
+    let block = wire::Block {
+        header: Some((&samples::header()).into()),
+        transactions: vec![wire::Signed::default(); limits::TRANSACTIONS + 1],
+    };
+    let too_many = |error| {
+        matches!(
+            error,
+            ProtoError::TooMany { what: "transactions of a block", limit: limits::TRANSACTIONS, .. }
+        )
+    };
+    assert!(too_many(Block::decode(&block.encode_to_vec()).unwrap_err()));
+    let committed = wire::CommittedBlock { block: Some(block), certificate: None };
+    assert!(too_many(CommittedBlock::decode(&committed.encode_to_vec()).unwrap_err()));
+    // A message field that occurs twice is merged: its entries add up.
+    let half =
+        wire::Block { header: None, transactions: vec![wire::Signed::default(); limits::TRANSACTIONS] };
+    let half = wire::CommittedBlock { block: Some(half), certificate: None }.encode_to_vec();
+    assert!(too_many(CommittedBlock::decode(&[half.clone(), half].concat()).unwrap_err()));
+    let signatures = wire::CommitCertificate {
+        signatures: vec![wire::CommitSignature::default(); limits::VALIDATORS + 1],
+        ..(&samples::committed().certificate).into()
+    };
+    assert!(matches!(
+        CommitCertificate::decode(&signatures.encode_to_vec()),
+        Err(ProtoError::TooMany { limit: limits::VALIDATORS, .. })
+    ));
+}
+
+#[test]
+fn numbers_of_a_job_stay_in_their_ranges() {
+    for deadline_ms in [0, limits::DEADLINE_MS + 1] {
+        let error = refused(&Job { deadline_ms, ..samples::job() });
+        assert!(matches!(error, ProtoError::OutOfRange { got, .. } if got == deadline_ms));
+    }
+}
+
+#[test]
+fn proof_bytes_are_bounded() {
+    let proof = |length| Proof { proof: vec![1; length], ..samples::proof(JobId([0; 32])) };
+    assert!(Proof::decode(&proof(limits::PROOF_BYTES).encode()).is_ok());
+    let error = refused(&proof(limits::PROOF_BYTES + 1));
+    assert!(matches!(error, ProtoError::TooLong { limit: limits::PROOF_BYTES, .. }));
+}
+
+fn model(name: &str, key: usize) -> Transaction {
+    let body = RegisterModel { model_id: ModelId([1; 32]), name: name.into(), verifying_key: vec![0; key] };
+    Transaction { nonce: 1, body: Body::RegisterModel(body) }
+}
+
+#[test]
+fn names_and_keys_of_models_are_bounded() {
+    assert!(Transaction::decode(&model(&"n".repeat(256), 8).encode()).is_ok());
+    for name in ["", "a\nb", "a\u{7f}", &"n".repeat(257)] {
+        assert!(matches!(refused(&model(name, 8)), ProtoError::Text { what: "model name", .. }), "{name:?}");
+    }
+    let error = refused(&model("m", limits::VERIFYING_KEY_BYTES + 1));
+    assert!(matches!(error, ProtoError::TooLong { limit: limits::VERIFYING_KEY_BYTES, .. }));
+}
+
+fn miner(endpoint: &str, models: Vec<ModelId>) -> Transaction {
+    let body = RegisterMiner { endpoint: endpoint.into(), model_ids: models };
+    Transaction { nonce: 1, body: Body::RegisterMiner(body) }
+}
+
+#[test]
+fn endpoints_and_models_of_miners_are_bounded() {
+    assert!(Transaction::decode(&miner("https://host:1", vec![]).encode()).is_ok());
+    let long = format!("http://{}", "h".repeat(250));
+    for endpoint in ["", "http://", "ftp://host", "host:1", "http://a b", "http://é", long.as_str()] {
+        let error = refused(&miner(endpoint, vec![]));
+        assert!(matches!(error, ProtoError::Text { what: "endpoint", .. }), "{endpoint:?}");
+    }
+    let ids = |count: usize| (0..count).map(|n| ModelId([u8::try_from(n).unwrap(); 32])).collect();
+    assert!(Transaction::decode(&miner("http://h", ids(limits::MODELS_PER_MINER)).encode()).is_ok());
+    let error = refused(&miner("http://h", ids(limits::MODELS_PER_MINER + 1)));
+    assert!(matches!(error, ProtoError::TooMany { limit: limits::MODELS_PER_MINER, .. }));
+    let twice = refused(&miner("http://h", vec![ModelId([1; 32]), ModelId([2; 32]), ModelId([1; 32])]));
+    assert_eq!(twice, ProtoError::Duplicate { what: "model of a miner" });
+}
+
+#[test]
+fn a_transfer_of_nothing_is_refused() {
+    let body = Body::Transfer(Transfer { to: PublicKey([1; 32]), amount: 0 });
+    assert!(matches!(
+        refused(&Transaction { nonce: 1, body }),
+        ProtoError::OutOfRange { what: "amount", .. }
+    ));
+}
+
+#[test]
+fn a_transaction_without_a_body_is_refused() {
+    let bytes = wire::Transaction { nonce: 1, body: None }.encode_to_vec();
+    assert_eq!(Transaction::decode(&bytes), Err(ProtoError::Missing { what: "body of a transaction" }));
+}
+
+#[test]
+fn unknown_and_unspecified_verdicts_are_refused() {
+    for verdict in [0, 6, -1] {
+        let receipt = samples::receipt(assay_proto::receipt::Verdict::Absent);
+        let bytes = wire::Receipt { verdict, ..(&receipt).into() }.encode_to_vec();
+        let got = assay_proto::receipt::Receipt::decode(&bytes);
+        assert_eq!(got, Err(ProtoError::UnknownValue { what: "verdict", got: verdict }));
+    }
+}
+
+fn broken_genesis(change: impl FnOnce(&mut Genesis)) -> ProtoError {
+    let mut genesis = samples::genesis();
+    change(&mut genesis);
+    let error = refused(&genesis);
+    assert_eq!(genesis.check(), Err(error.clone()));
+    error
+}
+
+#[test]
+fn a_genesis_needs_validators_ascending_keys_and_sums_that_fit() {
+    let missing = broken_genesis(|genesis| genesis.validators.clear());
+    assert!(matches!(missing, ProtoError::Missing { .. }));
+    let twice = broken_genesis(|genesis| genesis.validators.push(genesis.validators[0]));
+    assert!(matches!(twice, ProtoError::NotCanonical { .. }));
+    let order = broken_genesis(|genesis| genesis.accounts.reverse());
+    assert!(matches!(order, ProtoError::NotCanonical { .. }));
+    let powerless = broken_genesis(|genesis| {
+        genesis.validators.push(GenesisValidator { public_key: PublicKey([9; 32]), power: 0 });
+    });
+    assert!(matches!(powerless, ProtoError::OutOfRange { what: "voting power", got: 0, .. }));
+    let rich = broken_genesis(|genesis| genesis.accounts[0].balance = u64::MAX);
+    assert!(matches!(rich, ProtoError::OutOfRange { what: "total of the balances", .. }));
+}
+
+#[test]
+fn parameters_stay_in_their_ranges() {
+    let broken = [
+        broken_genesis(|genesis| genesis.parameters.tempo = 0),
+        broken_genesis(|genesis| genesis.parameters.tempo = limits::TEMPO + 1),
+        broken_genesis(|genesis| genesis.parameters.emission = limits::EMISSION + 1),
+        broken_genesis(|genesis| genesis.parameters.halving_epochs = 0),
+        broken_genesis(|genesis| genesis.parameters.reputation_rate_ppm = limits::PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.latency_target_us = 0),
+    ];
+    for error in broken {
+        assert!(matches!(error, ProtoError::OutOfRange { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_genesis_that_check_accepts_decodes() {
+    assert_eq!(samples::genesis().check(), Ok(()));
+    let sum = |genesis: &Genesis| genesis.validators.iter().map(|validator| validator.power).sum::<u64>();
+    let mut heavy = samples::genesis();
+    heavy.validators[0].power = limits::TOTAL_POWER;
+    assert_eq!((heavy.check(), sum(&heavy)), (Ok(()), limits::TOTAL_POWER));
+    let error = broken_genesis(|genesis| {
+        genesis.validators[0].power = limits::TOTAL_POWER;
+        genesis.validators.push(GenesisValidator { public_key: PublicKey([9; 32]), power: 1 });
+    });
+    assert!(matches!(error, ProtoError::OutOfRange { what: "total voting power", .. }));
+}
+
+#[test]
+fn shares_of_a_report_are_at_most_one() {
+    let mut report = samples::report();
+    report.miners[0].incentive_ppm = limits::PPM + 1;
+    assert!(matches!(EpochReport::decode(&report.encode()), Err(ProtoError::OutOfRange { .. })));
+}

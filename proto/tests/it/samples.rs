@@ -1,0 +1,145 @@
+//! One valid value of every message.
+
+use assay_proto::block::{
+    Block, BlockHeader, CommitCertificate, CommitSignature, CommittedBlock, Precommit, transactions_root,
+};
+use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
+use assay_proto::job::{Job, Output, Proof};
+use assay_proto::receipt::{Evidence, Receipt, Verdict};
+use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
+use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::{
+    BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root, SecretKey, Signature, Signed,
+};
+
+pub fn chain() -> ChainId {
+    ChainId::new("test-wire").unwrap()
+}
+
+pub fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32])
+}
+
+pub fn job() -> Job {
+    Job {
+        model_id: ModelId([7; 32]),
+        inputs: vec![vec![0, 1, -1, i32::MAX, i32::MIN], vec![]],
+        nonce: 5,
+        max_price: 100,
+        deadline_ms: 2000,
+    }
+}
+
+pub fn output(job_id: JobId) -> Output {
+    Output { job_id, outputs: vec![vec![3, -3]], compute_us: 12 }
+}
+
+pub fn proof(job_id: JobId) -> Proof {
+    Proof { job_id, proof: vec![9; 160], prove_us: 345 }
+}
+
+pub fn receipt(verdict: Verdict) -> Receipt {
+    let job = key(1).sign(&chain(), job());
+    let job_id = job.id(&chain());
+    let evidence = Evidence {
+        miner: key(2).public_key(),
+        output: Some(key(2).sign(&chain(), output(job_id)).into_envelope()),
+        proof: Some(key(2).sign(&chain(), proof(job_id)).into_envelope()),
+        job: job.into_envelope(),
+        assigned_at_ms: 1_700_000_000_000,
+        output_us: 50,
+        proof_us: 900,
+    };
+    Receipt { evidence, verdict }
+}
+
+pub fn transactions() -> Vec<Transaction> {
+    let bodies = [
+        Body::RegisterModel(RegisterModel {
+            model_id: ModelId([7; 32]),
+            name: "lenet5".into(),
+            verifying_key: vec![1, 2, 3],
+        }),
+        Body::RegisterMiner(RegisterMiner {
+            endpoint: "http://127.0.0.1:9000".into(),
+            model_ids: vec![ModelId([7; 32]), ModelId([6; 32])],
+        }),
+        Body::Transfer(Transfer { to: PublicKey([4; 32]), amount: 1 }),
+        Body::Receipt(Box::new(receipt(Verdict::Verified))),
+    ];
+    (1..).zip(bodies).map(|(nonce, body)| Transaction { nonce, body }).collect()
+}
+
+pub fn signed_transactions() -> Vec<Signed<Transaction>> {
+    transactions().into_iter().map(|transaction| key(3).sign(&chain(), transaction)).collect()
+}
+
+pub fn header() -> BlockHeader {
+    let transactions: Vec<_> = signed_transactions().into_iter().map(Signed::into_envelope).collect();
+    BlockHeader {
+        chain_id: chain(),
+        height: Height(1),
+        parent: BlockHash([1; 32]),
+        time_ms: 1_700_000_000_000,
+        proposer: key(3).public_key(),
+        transactions_root: transactions_root(&transactions),
+        state_root: Root([2; 32]),
+    }
+}
+
+pub fn block() -> Block {
+    let transactions = signed_transactions().into_iter().map(Signed::into_envelope).collect();
+    Block { header: header(), transactions }
+}
+
+pub fn precommit() -> Precommit {
+    Precommit { height: Height(1), round: 2, block_hash: header().hash() }
+}
+
+pub fn committed() -> CommittedBlock {
+    let vote = key(3).sign(&chain(), precommit());
+    let signature = CommitSignature { validator: vote.signer(), signature: vote.envelope().signature };
+    let certificate = CommitCertificate { precommit: precommit(), signatures: vec![signature] };
+    CommittedBlock { block: block(), certificate }
+}
+
+pub fn genesis() -> Genesis {
+    Genesis {
+        chain_id: chain(),
+        time_ms: 1,
+        validators: vec![GenesisValidator { public_key: PublicKey([1; 32]), power: 10 }],
+        accounts: vec![
+            GenesisAccount { public_key: PublicKey([1; 32]), balance: 0 },
+            GenesisAccount { public_key: PublicKey([2; 32]), balance: 1000 },
+        ],
+        parameters: Parameters::default(),
+    }
+}
+
+pub fn report() -> EpochReport {
+    let miner = MinerEpoch {
+        miner: PublicKey([2; 32]),
+        verified: 3,
+        invalid: 1,
+        late: 2,
+        absent: 4,
+        quality_ppm: 900_000,
+        reputation_ppm: 1_000_000,
+        incentive_ppm: 5,
+        reward: 70,
+    };
+    let validator = ValidatorEpoch { validator: PublicKey([1; 32]), power: 10, reward: 30 };
+    EpochReport {
+        epoch: Epoch(1),
+        height: Height(10),
+        emission: 101,
+        miners: vec![miner],
+        validators: vec![validator],
+    }
+}
+
+pub fn flipped(signature: Signature) -> Signature {
+    let mut bytes = signature.0;
+    bytes[10] ^= 1;
+    Signature(bytes)
+}

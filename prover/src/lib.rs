@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod cpu;
+pub mod fft;
+pub mod groth16;
+pub mod msm;
+pub mod queue;
+pub mod service;
+pub mod worker;

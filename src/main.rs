@@ -1,0 +1,84 @@
+//! `assay`: one program for model owners, miners, validators, clients and auditors.
+//!
+//! Exit codes: 0 yes, 1 no (a proof, a receipt or a log that does not hold), 2 could not tell (wrong input, no
+//! connection); every error is one line on standard error.
+
+mod audit;
+mod infer;
+mod key;
+mod miner;
+mod model;
+mod output;
+mod proof_file;
+mod prove;
+mod service;
+mod setup;
+mod tensors;
+mod validator;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about, long_about = None, after_help = "Exit codes: 0 yes, 1 no, 2 could not tell.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Import, inspect and run models
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Make the proving and verifying key of a model
+    Setup(setup::Arguments),
+    /// Prove an inference
+    Prove(prove::Arguments),
+    /// Check a proof
+    Verify(verify::Arguments),
+    /// Make and show Ed25519 keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Run a validator
+    #[command(subcommand)]
+    Validator(validator::Command),
+    /// Run a miner
+    Miner(miner::Arguments),
+    /// Ask for an inference and check its proof
+    Infer(infer::Arguments),
+    /// Check an exported log, every proof and every reward of it, without a network
+    Audit(audit::Arguments),
+}
+
+/// What a command found.
+enum Answer {
+    Yes,
+    No,
+}
+
+fn main() -> ExitCode {
+    // clap itself exits with 2 on wrong arguments and 0 on --help.
+    let arguments = Arguments::parse();
+    let answer = match arguments.command {
+        Command::Model(command) => model::run(command),
+        Command::Setup(arguments) => setup::run(arguments),
+        Command::Prove(arguments) => prove::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Key(command) => key::run(command),
+        Command::Validator(command) => validator::run(command),
+        Command::Miner(arguments) => miner::run(arguments),
+        Command::Infer(arguments) => infer::run(arguments),
+        Command::Audit(arguments) => audit::run(arguments),
+    };
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

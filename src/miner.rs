@@ -1,0 +1,136 @@
+//! `assay miner`: serves models to validators until it is told to stop.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use assay_proto::client::{Client, ClientError, ClientOptions};
+use assay_proto::{ChainId, SecretKey};
+use assay_prover::cpu::CpuWorker;
+use assay_prover::service::{Miner, MinerConfig, Registration, register};
+use assay_prover::worker::Worker;
+
+use crate::service::{Logs, told_to_stop};
+use crate::{Answer, key, model, prove};
+
+/// Pause between two tries to reach the validator.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Arguments of `assay miner`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Secret key of the miner
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7200")]
+    listen: SocketAddr,
+    /// Where validators reach this miner, http://HOST:PORT [default: the address it listens on]
+    #[arg(long, value_name = "URL")]
+    public: Option<String>,
+    /// A validator's services, http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    validator: String,
+    /// Model to serve; may be repeated
+    #[arg(long = "model", required = true, value_name = "FILE")]
+    models: Vec<PathBuf>,
+    /// Folder with NAME.pk for every model
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// Jobs that are held at a time, the one being worked on included
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    queue: u16,
+    /// Refuse a validator of another chain
+    #[arg(long)]
+    chain_id: Option<ChainId>,
+    /// Seconds to wait for the validator to be up
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+    #[command(flatten)]
+    logs: Logs,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<Answer> {
+    let secret = key::load(&arguments.key)?;
+    let mut provers = Vec::new();
+    for path in &arguments.models {
+        provers.push(prove::load(path, model::load(path)?, &arguments.keys)?);
+    }
+    arguments.logs.start()?;
+    let worker = CpuWorker::new(provers);
+    say_devices(&worker.backend());
+    tokio::runtime::Runtime::new().context("the runtime")?.block_on(serve(arguments, secret, worker))?;
+    Ok(Answer::Yes)
+}
+
+async fn serve(arguments: Arguments, secret: SecretKey, worker: CpuWorker) -> Result<()> {
+    let patience = Duration::from_secs(arguments.patience);
+    // Once told to stop it does, whatever it is waiting for.
+    let stop = told_to_stop();
+    tokio::pin!(stop);
+    let chain_id = tokio::select! {
+        stopped = &mut stop => return stopped,
+        chain_id = chain_of(&arguments.validator, &secret, patience) => chain_id?,
+    };
+    if let Some(expected) = &arguments.chain_id {
+        anyhow::ensure!(chain_id == *expected, "the validator is on chain {chain_id}, expected {expected}");
+    }
+    let models = worker.models();
+    let config =
+        MinerConfig { listen: arguments.listen, chain_id: chain_id.clone(), queue_capacity: arguments.queue };
+    let miner = Miner::start(config, secret.clone(), Arc::new(worker)).await?;
+    writeln!(std::io::stdout(), "listening on {}", miner.local_addr())?;
+    let endpoint = arguments.public.unwrap_or_else(|| format!("http://{}", miner.local_addr()));
+    let registration = Registration { validator: arguments.validator, chain_id, endpoint, models, patience };
+    let registered = tokio::select! {
+        stopped = &mut stop => { stopped?; None }
+        registered = register(&registration, &secret) => Some(registered),
+    };
+    let outcome = match registered {
+        None => Ok(()),
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(registered)) => {
+            tracing::info!(?registered, endpoint = registration.endpoint, "miner serves");
+            // Whoever started this process may have stopped listening.
+            let _ = writeln!(std::io::stdout(), "registered as {}", secret.public_key());
+            stop.await
+        }
+    };
+    miner.shutdown().await?;
+    outcome
+}
+
+/// The chain of the validator, which may not be up yet.
+async fn chain_of(validator: &str, secret: &SecretKey, patience: Duration) -> Result<ChainId> {
+    let began = Instant::now();
+    loop {
+        let account = async {
+            let client = Client::connect(validator, ClientOptions::default()).await?;
+            client.account(&secret.public_key()).await
+        };
+        match account.await {
+            Ok(account) => return Ok(account.chain_id),
+            Err(ClientError::Connect { .. }) if began.elapsed() + PAUSE < patience => {
+                tracing::info!(validator, "the validator is not up yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Says what proofs run on, and which devices are there.
+fn say_devices(backend: &str) {
+    match assay_cuda_kernels::probe() {
+        Ok(devices) => {
+            for device in devices {
+                tracing::info!(backend, device = device.name, "a CUDA device is there; this version proves without it");
+            }
+        }
+        Err(reason) => tracing::info!(backend, %reason, "no CUDA device"),
+    }
+}

@@ -1,0 +1,287 @@
+//! Tensors on disk: `.npy` files, and `.npz` archives of them, read for the ports of a model.
+//!
+//! A file holds one sample or a batch along axis 0. A value is a real number whatever its element type; NaN and
+//! infinities are refused. Sizes are checked against the bytes that are there before anything is allocated.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use assay_circuits::import;
+use assay_circuits::ir::{Port, elements};
+use ndarray::{ArrayD, IxDyn};
+use ndarray_npy::npy::header::Header;
+use ndarray_npy::{ReadNpyExt, ReadableElement, WriteNpyExt};
+use zip::ZipArchive;
+
+use crate::output;
+
+/// Bytes of a tensor file, and of everything that an archive holds.
+const BYTES: usize = 1 << 30;
+/// Bytes of the header of an array.
+const HEADER: usize = 1024;
+/// Arrays of an archive.
+const ARRAYS: usize = 64;
+/// Array of an archive that holds the right answers.
+pub const LABELS: &str = "label";
+
+/// An array of real numbers, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Values.
+    pub values: Vec<f64>,
+}
+
+/// The arrays of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arrays {
+    /// A `.npy` file.
+    One(Array),
+    /// A `.npz` archive, by name.
+    Named(BTreeMap<String, Array>),
+}
+
+/// Inputs of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inputs {
+    /// Real values: `[sample][port][element]`.
+    pub samples: Vec<Vec<Vec<f32>>>,
+    /// Whether the files held a batch, even one of a single sample.
+    pub batch: bool,
+    /// The right answers, one a sample, where an archive has them.
+    pub labels: Option<Vec<i64>>,
+}
+
+/// Reads a `.npy` or `.npz` file.
+pub fn read(path: &Path) -> Result<Arrays> {
+    let bytes = output::read(path, BYTES)?;
+    let arrays = if bytes.starts_with(b"PK") {
+        archive(&bytes).map(Arrays::Named)
+    } else {
+        array(&bytes).map(Arrays::One)
+    };
+    arrays.with_context(|| path.display().to_string())
+}
+
+/// Writes real numbers as a `.npy` file of float32.
+pub fn write(path: &Path, shape: &[usize], values: Vec<f32>) -> Result<()> {
+    let array = ArrayD::from_shape_vec(IxDyn(shape), values)?;
+    output::write(path, |file| Ok(array.write_npy(std::io::BufWriter::new(file))?))
+}
+
+/// Reads exactly one sample and quantises it; says on standard error if values had to be saturated.
+pub fn sample(ports: &[Port], files: &[String]) -> Result<Vec<Vec<i32>>> {
+    let inputs = inputs(ports, files)?;
+    ensure!(inputs.samples.len() == 1, "expected one sample, got a batch of {}", inputs.samples.len());
+    let (integers, saturated) = inputs.quantize(ports, 0);
+    if saturated > 0 {
+        eprintln!(
+            "warning: {saturated} input values lie outside the range that the model was calibrated for"
+        );
+    }
+    Ok(integers)
+}
+
+/// An output in JSON, as real numbers.
+#[derive(Debug, serde::Serialize)]
+pub struct OutputReport {
+    /// Name of the port.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<u32>,
+    /// Dequantised values, row-major.
+    pub values: Vec<f32>,
+    /// Position of the greatest value, the first of equal ones; none of a single value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argmax: Option<usize>,
+}
+
+/// Dequantises integers of output ports.
+pub fn dequantized(ports: &[Port], outputs: &[Vec<i32>]) -> Vec<OutputReport> {
+    let report = |(port, integers): (&Port, &Vec<i32>)| OutputReport {
+        name: port.name.clone(),
+        shape: port.shape.clone(),
+        values: integers.iter().map(|&q| port.quant.dequantize(q)).collect(),
+        argmax: (0..integers.len()).rev().max_by_key(|&place| integers[place]).filter(|_| integers.len() > 1),
+    };
+    ports.iter().zip(outputs).map(report).collect()
+}
+
+impl OutputReport {
+    /// Values that a terminal gets to see.
+    const SHOWN: usize = 16;
+
+    /// One line on standard output.
+    pub fn print(&self) {
+        let values: Vec<String> =
+            self.values.iter().take(Self::SHOWN).map(|value| format!("{value:.4}")).collect();
+        let more = if self.values.len() > Self::SHOWN { " .." } else { "" };
+        let greatest = self.argmax.map_or_else(String::new, |place| format!(", greatest at {place}"));
+        println!("output  {} {:?}: {}{more}{greatest}", self.name, self.shape, values.join(" "));
+    }
+}
+
+/// Reads the inputs of a model with these ports: each of `files` is `FILE` or `PORT=FILE`.
+pub fn inputs(ports: &[Port], files: &[String]) -> Result<Inputs> {
+    let mut given: BTreeMap<String, Array> = BTreeMap::new();
+    for file in files {
+        let (name, path) = match file.split_once('=') {
+            Some((name, path)) if ports.iter().any(|port| port.name == name) => (Some(name), path),
+            _ => (None, file.as_str()),
+        };
+        let found = match (read(Path::new(path))?, name) {
+            (Arrays::One(array), Some(name)) => BTreeMap::from([(name.to_owned(), array)]),
+            (Arrays::One(array), None) => match ports {
+                [port] => BTreeMap::from([(port.name.clone(), array)]),
+                ports => bail!("{path}: the model has {} inputs, say which as NAME={path}", ports.len()),
+            },
+            (Arrays::Named(mut arrays), Some(name)) => {
+                let array =
+                    arrays.remove(name).with_context(|| format!("{path}: holds no array {name:?}"))?;
+                BTreeMap::from([(name.to_owned(), array)])
+            }
+            (Arrays::Named(arrays), None) => arrays,
+        };
+        for (name, array) in found {
+            ensure!(!given.contains_key(&name), "{path}: input {name:?} is given twice");
+            given.insert(name, array);
+        }
+    }
+    assemble(ports, given)
+}
+
+fn assemble(ports: &[Port], mut given: BTreeMap<String, Array>) -> Result<Inputs> {
+    let (mut columns, mut batch) = (Vec::new(), false);
+    for port in ports {
+        let name = &port.name;
+        let array = given.remove(name).with_context(|| format!("input {name:?} is not given"))?;
+        let (count, is_batch) = import::samples(&array.shape, &port.shape).with_context(|| {
+            format!("input {name:?}: expected shape {:?} or a batch of it, got {:?}", port.shape, array.shape)
+        })?;
+        batch |= is_batch;
+        columns.push((count, reals(name, &array)?));
+    }
+    let count = columns.first().map_or(0, |(count, _)| *count);
+    if let Some((port, (other, _))) = ports.iter().zip(&columns).find(|(_, (other, _))| *other != count) {
+        bail!("input {:?}: expected {count} samples like the first input, got {other}", port.name);
+    }
+    let labels = given.remove(LABELS).map(|labels| integers(&labels, count)).transpose()?;
+    let sample = |index: usize| {
+        let port = |(port, (_, values)): (&Port, &(usize, Vec<f32>))| {
+            let size = elements(&port.shape);
+            values[index * size..(index + 1) * size].to_vec()
+        };
+        ports.iter().zip(&columns).map(port).collect()
+    };
+    Ok(Inputs { samples: (0..count).map(sample).collect(), batch, labels })
+}
+
+impl Inputs {
+    /// The integers of a sample, and how many of its values lay outside their port's range and were saturated.
+    pub fn quantize(&self, ports: &[Port], sample: usize) -> (Vec<Vec<i32>>, usize) {
+        let mut saturated = 0;
+        let port = |(port, values): (&Port, &Vec<f32>)| {
+            let (lo, hi) = (f64::from(port.quant.lo) - 0.5, f64::from(port.quant.hi) + 0.5);
+            let inside = |v: &f32| (lo..=hi).contains(&(f64::from(*v) / port.quant.scale));
+            saturated += values.iter().filter(|v| !inside(v)).count();
+            values.iter().map(|&v| port.quant.quantize(v)).collect()
+        };
+        (ports.iter().zip(&self.samples[sample]).map(port).collect(), saturated)
+    }
+}
+
+/// An array's values as finite float32 numbers.
+pub fn reals(name: &str, array: &Array) -> Result<Vec<f32>> {
+    let real = |(index, &value): (usize, &f64)| {
+        let narrow = value as f32;
+        ensure!(
+            narrow.is_finite(),
+            "{name:?} holds {value} at element {index}, expected a finite float32 number"
+        );
+        Ok(narrow)
+    };
+    array.values.iter().enumerate().map(real).collect()
+}
+
+fn integers(array: &Array, count: usize) -> Result<Vec<i64>> {
+    ensure!(
+        array.values.len() == count,
+        "{LABELS:?}: expected {count} labels, one a sample, got {}",
+        array.values.len()
+    );
+    let integer = |value: &f64| {
+        ensure!(value.fract() == 0.0 && value.abs() < 1e15, "{LABELS:?} holds {value}, expected an integer");
+        Ok(*value as i64)
+    };
+    array.values.iter().map(integer).collect()
+}
+
+fn archive(bytes: &[u8]) -> Result<BTreeMap<String, Array>> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes))?;
+    ensure!(archive.len() <= ARRAYS, "{} arrays in the archive, the limit is {ARRAYS}", archive.len());
+    let (mut arrays, mut left) = (BTreeMap::new(), BYTES);
+    for index in 0..archive.len() {
+        let entry = archive.by_index(index)?;
+        let name = entry.name().trim_end_matches(".npy").to_owned();
+        let mut bytes = Vec::new();
+        entry.take(left as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("array {name:?}"))?;
+        ensure!(bytes.len() <= left, "the archive holds more than {BYTES} bytes");
+        left -= bytes.len();
+        arrays.insert(name.clone(), array(&bytes).with_context(|| format!("array {name:?}"))?);
+    }
+    Ok(arrays)
+}
+
+fn array(bytes: &[u8]) -> Result<Array> {
+    let announced = match bytes {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => usize::from(u16::from_le_bytes([*a, *b])),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d, ..] => {
+            usize::try_from(u32::from_le_bytes([*a, *b, *c, *d]))?
+        }
+        _ => bail!("not a .npy array"),
+    };
+    ensure!(announced <= HEADER, "the array's header has {announced} bytes, the limit is {HEADER}");
+    let mut rest = Cursor::new(bytes);
+    let header = Header::from_reader(&mut rest)?;
+    let present = bytes.len() - usize::try_from(rest.position())?;
+    let kind = header.type_descriptor.to_string();
+    let kind = kind.trim_matches('\'');
+    let width = match kind.trim_start_matches(['<', '>', '|', '=']) {
+        "f4" | "i4" => 4,
+        "f8" | "i8" => 8,
+        "u1" | "i1" => 1,
+        other => bail!(
+            "element type {other:?} is not supported, expected float32, float64, int8, uint8, int32 or int64"
+        ),
+    };
+    let count = header
+        .shape
+        .iter()
+        .try_fold(1usize, |n, &d| n.checked_mul(d))
+        .context("the array's size overflows")?;
+    let wanted = count.checked_mul(width).context("the array's size overflows")?;
+    ensure!(
+        wanted == present,
+        "truncated or too long: shape {:?} takes {wanted} bytes, {present} are there",
+        header.shape
+    );
+    ensure!(count > 0, "the array is empty");
+    let values = match kind.trim_start_matches(['<', '>', '|', '=']) {
+        "f4" => typed::<f32>(bytes, f64::from),
+        "f8" => typed::<f64>(bytes, f64::from),
+        "i4" => typed::<i32>(bytes, f64::from),
+        // Labels and token ids are far below 2^53.
+        "i8" => typed::<i64>(bytes, |v| v as f64),
+        "i1" => typed::<i8>(bytes, f64::from),
+        _ => typed::<u8>(bytes, f64::from),
+    }?;
+    Ok(Array { shape: header.shape, values })
+}
+
+fn typed<T: ReadableElement + Copy>(bytes: &[u8], real: impl Fn(T) -> f64) -> Result<Vec<f64>> {
+    let array = ArrayD::<T>::read_npy(Cursor::new(bytes))?;
+    Ok(array.iter().map(|&v| real(v)).collect())
+}

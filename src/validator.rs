@@ -1,0 +1,77 @@
+//! `assay validator`: a validator's home, its process, and questions to a running one.
+//!
+//! ```text
+//! HOME/config.toml     settings, every one documented there
+//! HOME/genesis.bin     canonical bytes of the genesis: the same file for every validator of a chain
+//! HOME/validator.key   secret key
+//! HOME/data/           database
+//! ```
+
+mod export;
+mod init;
+mod register;
+mod start;
+mod status;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use assay_proto::client::{Client, ClientOptions};
+
+use crate::Answer;
+
+/// What to do with a validator.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Make a validator's home and the genesis of a new chain
+    Init(init::Arguments),
+    /// Run a validator
+    Start(start::Arguments),
+    /// Register a model's verifying key on the ledger
+    RegisterModel(register::Arguments),
+    /// Write the log of a running validator to a file for auditors
+    Export(export::Arguments),
+    /// Show the ledger of a running validator
+    Status(status::Arguments),
+}
+
+/// Runs a command.
+pub fn run(command: Command) -> Result<Answer> {
+    match command {
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Start(arguments) => start::run(&arguments),
+        Command::RegisterModel(arguments) => register::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+    }
+}
+
+/// Files of a validator's home.
+struct Home(PathBuf);
+
+impl Home {
+    fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+
+    fn genesis(&self) -> PathBuf {
+        self.0.join("genesis.bin")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.0.join("validator.key")
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// Runs a conversation with a validator.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Runtime::new().context("the runtime")?.block_on(work)
+}
+
+async fn connect(endpoint: &str) -> Result<Client> {
+    Ok(Client::connect(endpoint, ClientOptions::default()).await?)
+}

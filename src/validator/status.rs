@@ -1,0 +1,145 @@
+//! `assay validator status`: the ledger at a glance.
+
+use anyhow::Result;
+use assay_proto::PublicKey;
+use assay_proto::client::{AccountEntry, ClientError, MinerEntry, ModelEntry};
+use assay_proto::report::EpochReport;
+use tonic::Code;
+
+use super::{block_on, connect};
+use crate::{Answer, output};
+
+/// Arguments of `assay validator status`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A validator's services, http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    endpoint: String,
+    /// Show this account too
+    #[arg(long, value_name = "PUBKEY")]
+    account: Option<PublicKey>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Report {
+    chain_id: String,
+    height: u64,
+    models: Vec<Model>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<Epoch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
+}
+
+#[derive(serde::Serialize)]
+struct Model {
+    model_id: String,
+    name: String,
+    owner: String,
+    miners: u32,
+}
+
+/// The last epoch that ended.
+#[derive(serde::Serialize)]
+struct Epoch {
+    epoch: u64,
+    height: u64,
+    minted: u64,
+    verified: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Account {
+    public_key: String,
+    balance: u64,
+    nonce: u64,
+    job_nonce: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    miner: Option<Miner>,
+}
+
+#[derive(serde::Serialize)]
+struct Miner {
+    endpoint: String,
+    model_ids: Vec<String>,
+    reputation_ppm: u64,
+    earned: u64,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<Answer> {
+    let report = block_on(async {
+        let client = connect(&arguments.endpoint).await?;
+        // The chain and its height come with every account; nobody's will do.
+        let account = client.account(&arguments.account.unwrap_or(PublicKey([0; 32]))).await?;
+        let models = client.models().await?;
+        let epoch = match client.epoch_report(None).await {
+            Ok(report) => Some(Epoch::from(&report)),
+            // No epoch has ended yet.
+            Err(ClientError::Refused(status)) if status.code() == Code::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Report {
+            chain_id: account.chain_id.to_string(),
+            height: account.height.0,
+            models: models.into_iter().map(Model::from).collect(),
+            epoch,
+            account: arguments.account.map(|key| Account::new(&key, account)),
+        })
+    })?;
+    if arguments.json { output::json(&report)? } else { report.print() }
+    Ok(Answer::Yes)
+}
+
+impl From<ModelEntry> for Model {
+    fn from(entry: ModelEntry) -> Self {
+        let ModelEntry { model_id, name, owner, miners, verifying_key: _ } = entry;
+        Self { model_id: model_id.to_string(), name, owner: owner.to_string(), miners }
+    }
+}
+
+impl From<&EpochReport> for Epoch {
+    fn from(report: &EpochReport) -> Self {
+        let verified = report.miners.iter().map(|row| row.verified).fold(0, u64::saturating_add);
+        Self { epoch: report.epoch.0, height: report.height.0, minted: report.minted(), verified }
+    }
+}
+
+impl Account {
+    fn new(key: &PublicKey, entry: AccountEntry) -> Self {
+        let AccountEntry { balance, nonce, job_nonce, miner, chain_id: _, height: _ } = entry;
+        Self { public_key: key.to_string(), balance, nonce, job_nonce, miner: miner.map(Miner::from) }
+    }
+}
+
+impl From<MinerEntry> for Miner {
+    fn from(entry: MinerEntry) -> Self {
+        let MinerEntry { endpoint, model_ids, reputation_ppm, earned } = entry;
+        let model_ids = model_ids.iter().map(ToString::to_string).collect();
+        Self { endpoint, model_ids, reputation_ppm, earned }
+    }
+}
+
+impl Report {
+    fn print(&self) {
+        println!("chain    {}", self.chain_id);
+        println!("height   {}", self.height);
+        for model in &self.models {
+            println!("model    {} {}, {} miners", model.model_id, model.name, model.miners);
+        }
+        if let Some(Epoch { epoch, height, minted, verified }) = &self.epoch {
+            println!("epoch    {epoch} ended at height {height}: {verified} answers verified, {minted} minted");
+        }
+        if let Some(account) = &self.account {
+            println!("account  {}: balance {}", account.public_key, account.balance);
+            println!("nonces   {} of transactions, {} of jobs", account.nonce, account.job_nonce);
+            if let Some(Miner { endpoint, model_ids, reputation_ppm, earned }) = &account.miner {
+                println!("miner    at {endpoint} for {} models", model_ids.len());
+                println!("earned   {earned}, reputation {reputation_ppm} ppm");
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The seam to a consensus engine.
+//!
+//! ```text
+//! propose   a block of what waits, on top of the last decided one
+//! validate  a proposed block, by `verifier::transition::apply`; remembers what it does
+//! decide    a validated block with a certificate of more than two thirds of the power: make it durable, publish the
+//!           state after it, tell whoever waits
+//! ```
+//!
+//! An engine asks in this order, any number of proposals a height and one decision; how validators come to agree is
+//! the engine's business, what a block means is not. Calls block: proofs are verified and disks are synced.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
+use assay_proto::receipt::Receipt;
+use assay_proto::transaction::{Body, Transaction};
+use assay_proto::{BlockHash, ChainId, Envelope, Height, JobId, PublicKey, SecretKey, Signed};
+use assay_verifier::propose::{Proposal, propose};
+use assay_verifier::state::{KeyCache, State};
+use assay_verifier::transition::{Transition, apply};
+use assay_verifier::{Rejection, certificate, describe};
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::mempool::{Mempool, Outcome, Wait};
+use crate::store::{Decision, Store};
+
+/// Validated proposals of one height that are remembered; rounds beyond them are validated again when decided.
+const PROPOSALS: usize = 16;
+
+/// The ledger of this node: its database, its head, and what waits for a block.
+#[derive(Debug)]
+pub struct Application {
+    key: SecretKey,
+    store: Store,
+    keys: KeyCache,
+    mempool: Mempool,
+    head: watch::Sender<Arc<State>>,
+    validated: Mutex<BTreeMap<BlockHash, Validated>>,
+}
+
+#[derive(Debug)]
+struct Validated {
+    block: Block,
+    transition: Transition,
+}
+
+impl Application {
+    /// The application on top of an opened store and its state.
+    pub fn new(key: SecretKey, store: Store, state: State, mempool: Mempool) -> Self {
+        Self {
+            key,
+            store,
+            keys: KeyCache::new(),
+            mempool,
+            head: watch::Sender::new(Arc::new(state)),
+            validated: Mutex::default(),
+        }
+    }
+
+    /// The next block of what waits, proposed by this validator. What may be in no block is dropped.
+    pub fn propose(&self, time_ms: u64) -> Result<Block, Rejection> {
+        let state = self.state();
+        let candidates = self.mempool.candidates();
+        let envelopes: Vec<Envelope> = candidates.iter().map(|signed| signed.envelope().clone()).collect();
+        let proposal = propose(&state, self.public_key(), time_ms, &envelopes, &self.keys)?;
+        let Proposal { block, transition, dropped, .. } = proposal;
+        for dropped in dropped {
+            if let Some(transaction) = candidates.get(dropped.index) {
+                self.drop_transaction(transaction, &describe(&dropped.reason));
+            }
+        }
+        self.remember(block.clone(), transition);
+        Ok(block)
+    }
+
+    /// Whether a block may be decided on top of the last one. The hash names it from then on.
+    pub fn validate(&self, block: &Block) -> Result<BlockHash, Rejection> {
+        let hash = block.header.hash();
+        if self.validated().get(&hash).is_some_and(|known| known.block == *block) {
+            return Ok(hash);
+        }
+        let transition = apply(&self.state(), block, &self.keys)?;
+        self.remember(block.clone(), transition);
+        Ok(hash)
+    }
+
+    /// Makes a validated block the head. When this returns, the block is durable.
+    pub fn decide(&self, certificate: CommitCertificate) -> Result<Height, Error> {
+        let hash = certificate.precommit.block_hash;
+        let state = self.state();
+        let height = state.head().height.next();
+        let mut validated = self.validated();
+        let known = validated.get(&hash).ok_or(Error::UnknownBlock(hash))?;
+        certificate::verify(state.chain_id(), state.validators(), &certificate, &known.block.header)
+            .map_err(|reason| Rejection { height, index: None, reason: Box::new(reason) })?;
+        let known = validated.remove(&hash).ok_or(Error::UnknownBlock(hash))?;
+        let Validated { block, transition } = known;
+        let block = CommittedBlock { block, certificate };
+        self.store.commit(Decision { block: &block, transition: &transition })?;
+        validated.clear();
+        drop(validated);
+        self.head.send_replace(Arc::new(transition.state));
+        self.settle(height, &block.block);
+        Ok(height)
+    }
+
+    /// Whether there is a reason for a block that has no transactions: it brings the end of an epoch nearer in which
+    /// work was done.
+    pub fn has_work(&self) -> bool {
+        self.state().has_work()
+    }
+
+    /// Takes a transaction in.
+    pub fn submit(&self, transaction: &Envelope) -> Result<Wait, Error> {
+        let state = self.state();
+        let transaction: Signed<Transaction> = transaction.open(state.chain_id())?;
+        let last = state.account(&transaction.signer()).nonce;
+        self.mempool.submit(transaction, last)
+    }
+
+    /// Signs a receipt of this validator and takes it in. It survives a crash from here on: it is submitted again
+    /// after a restart until it is in a block or can be in none.
+    pub fn log_receipt(&self, job: &JobId, receipt: Receipt) -> Result<Wait, Error> {
+        self.store.keep_receipt(job, &receipt)?;
+        self.submit_receipt(receipt)
+    }
+
+    /// Takes a kept receipt in again after a restart.
+    pub fn submit_receipt(&self, receipt: Receipt) -> Result<Wait, Error> {
+        let state = self.state();
+        let last = state.account(&self.public_key()).nonce;
+        self.mempool.submit_own(last, |nonce| {
+            self.key.sign(state.chain_id(), Transaction { nonce, body: Body::Receipt(Box::new(receipt)) })
+        })
+    }
+
+    /// The state after the last decided block.
+    pub fn state(&self) -> Arc<State> {
+        Arc::clone(&self.head.borrow())
+    }
+
+    /// Follows the head.
+    pub fn follow(&self) -> watch::Receiver<Arc<State>> {
+        self.head.subscribe()
+    }
+
+    /// Name of the chain.
+    pub fn chain_id(&self) -> ChainId {
+        self.head.borrow().chain_id().clone()
+    }
+
+    /// This validator.
+    pub fn public_key(&self) -> PublicKey {
+        self.key.public_key()
+    }
+
+    /// Decoded verifying keys.
+    pub fn keys(&self) -> &KeyCache {
+        &self.keys
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What waits for a block.
+    pub fn mempool(&self) -> &Mempool {
+        &self.mempool
+    }
+
+    fn remember(&self, block: Block, transition: Transition) {
+        let mut validated = self.validated();
+        while validated.len() >= PROPOSALS {
+            validated.pop_first();
+        }
+        validated.insert(block.header.hash(), Validated { block, transition });
+    }
+
+    fn settle(&self, height: Height, block: &Block) {
+        for (index, envelope) in (0u32..).zip(&block.transactions) {
+            // What is in a valid block was opened by the verifier; this reads its nonce only.
+            let Ok(transaction) = <Transaction as assay_proto::Canonical>::decode(&envelope.payload) else {
+                continue;
+            };
+            let outcome = Outcome::Committed { height, index };
+            self.mempool.settle(&envelope.signer, transaction.nonce, &outcome);
+        }
+    }
+
+    fn drop_transaction(&self, transaction: &Signed<Transaction>, reason: &str) {
+        let (signer, nonce) = (transaction.signer(), transaction.value().nonce);
+        tracing::info!(%signer, nonce, reason, "transaction dropped");
+        if signer == self.public_key()
+            && let Body::Receipt(receipt) = &transaction.value().body
+        {
+            let evidence = &receipt.evidence;
+            let job = JobId::derive(&self.chain_id(), &evidence.job.signer, &evidence.job.payload);
+            if let Err(error) = self.store.forget_receipt(&job, &evidence.miner) {
+                // It stays in the outbox and is tried again after a restart, which harms nobody.
+                tracing::error!(%job, %error, "a dropped receipt is still kept");
+            }
+        }
+        self.mempool.settle(&signer, nonce, &Outcome::Dropped { reason: reason.to_owned() });
+    }
+
+    /// Insertions and removals leave the map whole, so a poisoned lock is still good.
+    fn validated(&self) -> MutexGuard<'_, BTreeMap<BlockHash, Validated>> {
+        self.validated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

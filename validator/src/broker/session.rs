@@ -1,0 +1,212 @@
+//! One job from its first assignment to its end.
+//!
+//! ```text
+//! for each attempt:  Assigned, then Output and Proof as they come, then the verdict, then a receipt
+//!     Verified       wait for the receipt's block: Committed, or Failed(CommitFailed)
+//!     anything else  AttemptFailed, and the job goes to a miner that has not had it
+//! no miner is left, or no attempt:  Failed
+//! ```
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_proto::PublicKey;
+use assay_proto::receipt::{Receipt, Verdict};
+use assay_verifier::describe;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::admission::Admitted;
+use super::assignment::{Candidate, Draw, choose};
+use super::exchange::{Assignment, Exchange};
+use super::places::{Place, Places};
+use super::{Event, FailureReason};
+use crate::application::Application;
+use crate::clock;
+use crate::config::BrokerConfig;
+use crate::error::Error;
+use crate::mempool::{Outcome, Wait};
+
+/// Events that a session sends at most: four an attempt and one at the end. The channel holds them all, so that
+/// a client that does not read never holds a job up.
+pub(super) fn events(attempts: u32) -> usize {
+    usize::try_from(attempts).unwrap_or(usize::MAX).saturating_mul(4).saturating_add(1)
+}
+
+/// A job in progress.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub application: Arc<Application>,
+    pub config: BrokerConfig,
+    pub commit_timeout: Duration,
+    pub places: Arc<Places>,
+    pub admitted: Admitted,
+    pub events: mpsc::Sender<Event>,
+}
+
+/// How an attempt ended.
+enum Attempt {
+    Verified(Wait),
+    Failed,
+}
+
+impl Session {
+    /// Sees the job through.
+    pub async fn run(self) {
+        let id = self.admitted.id;
+        match self.attempts().await {
+            Ok(()) => tracing::info!(job = %id, "job ended"),
+            Err(error) => {
+                tracing::error!(job = %id, error = %describe(&error), "job failed here");
+                self.fail(FailureReason::CommitFailed, describe(&error));
+            }
+        }
+    }
+
+    async fn attempts(&self) -> Result<(), Error> {
+        let job = Arc::new(self.admitted.job.clone());
+        let mut tried = BTreeSet::new();
+        for attempt in 1..=self.config.attempts {
+            let (candidate, place) = match self.assign(&tried).await? {
+                Ok(assigned) => assigned,
+                Err(why) => {
+                    let nobody = tried.is_empty();
+                    let reason = if nobody { FailureReason::NoMiner } else { FailureReason::MinersFailed };
+                    self.fail(reason, why.to_owned());
+                    return Ok(());
+                }
+            };
+            tried.insert(candidate.miner);
+            let assignment = Assignment {
+                chain: self.application.chain_id(),
+                job: Arc::clone(&job),
+                id: self.admitted.id,
+                key: self.admitted.key.clone(),
+                candidate,
+                assigned_at_ms: clock::unix_ms(),
+                began: Instant::now(),
+                connect_timeout: Duration::from_millis(self.config.connect_timeout_ms),
+                late_grace: Duration::from_millis(self.config.late_grace_ms),
+            };
+            match self.attempt(assignment, attempt, place).await? {
+                Attempt::Verified(wait) => return self.committed(wait).await,
+                Attempt::Failed => {}
+            }
+        }
+        self.fail(FailureReason::MinersFailed, format!("{} attempts failed", self.config.attempts));
+        Ok(())
+    }
+
+    /// A miner that has not had this job, waiting for one with room; why there is none.
+    async fn assign(
+        &self,
+        tried: &BTreeSet<PublicKey>,
+    ) -> Result<Result<(Candidate, Place), &'static str>, Error> {
+        let until = Instant::now() + Duration::from_millis(self.config.assign_timeout_ms);
+        loop {
+            let freed = self.places.freed();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let candidates = self.candidates(tried);
+            if candidates.is_empty() {
+                return Ok(Err("no other miner serves this model"));
+            }
+            let draw = Draw::random()?;
+            let exploration = self.config.exploration_ppm;
+            let pick = |free: &[Candidate]| choose(free, exploration, draw).cloned();
+            if let Some(assigned) = self.places.take(candidates, pick) {
+                return Ok(Ok(assigned));
+            }
+            if timeout_at(until, freed).await.is_err() {
+                return Ok(Err("no miner had room for another job in time"));
+            }
+        }
+    }
+
+    /// Miners whose receipt for this job the ledger would take.
+    fn candidates(&self, tried: &BTreeSet<PublicKey>) -> Vec<Candidate> {
+        let state = self.application.state();
+        let (job, id) = (self.admitted.job.value(), self.admitted.id);
+        let client = self.admitted.job.signer();
+        let nonces = state.client(&client);
+        let open =
+            |miner| nonces.is_none_or(|nonces| nonces.check_attempt(client, job.nonce, id, miner).is_ok());
+        state
+            .miners()
+            .filter(|(key, miner)| {
+                miner.models.contains(&job.model_id)
+                    && !tried.contains(key)
+                    && **key != client
+                    && **key != self.application.public_key()
+                    && open(**key)
+            })
+            .map(|(key, miner)| Candidate {
+                miner: *key,
+                endpoint: miner.endpoint.clone(),
+                reputation_ppm: miner.reputation_ppm,
+            })
+            .collect()
+    }
+
+    /// One assignment: exchange, verdict, receipt.
+    async fn attempt(&self, assignment: Assignment, attempt: u32, place: Place) -> Result<Attempt, Error> {
+        let (job_id, miner) = (assignment.id, assignment.candidate.miner);
+        tracing::info!(job = %job_id, %miner, attempt, "job assigned");
+        self.send(Event::Assigned { job_id, miner, attempt });
+        let Exchange { evidence, trouble } = assignment.exchange(|event| self.send(event)).await?;
+        drop(place);
+        let application = Arc::clone(&self.application);
+        let logged = tokio::task::spawn_blocking(move || {
+            let judgement = assignment.judge(&evidence)?;
+            let receipt = Receipt { evidence, verdict: judgement.verdict };
+            let wait = application.log_receipt(&job_id, receipt)?;
+            Ok::<_, Error>((judgement, wait))
+        });
+        let (judgement, wait) = logged.await??;
+        let verdict = judgement.verdict;
+        if verdict == Verdict::Verified {
+            tracing::info!(job = %job_id, %miner, "answer verified");
+            return Ok(Attempt::Verified(wait));
+        }
+        let cause = judgement.cause.map(|cause| describe(&cause));
+        // Where nothing was signed, what was seen on the wire says more than "absent".
+        let detail = match (verdict, trouble) {
+            (Verdict::Absent, Some(trouble)) => trouble,
+            (_, trouble) => cause.or(trouble).unwrap_or_default(),
+        };
+        tracing::warn!(job = %job_id, %miner, %verdict, detail, "attempt failed");
+        self.send(Event::AttemptFailed { miner, verdict, detail });
+        Ok(Attempt::Failed)
+    }
+
+    /// Waits for the block of the verified receipt. The price stays reserved until the receipt is decided.
+    async fn committed(&self, mut wait: Wait) -> Result<(), Error> {
+        let outcome = match timeout(self.commit_timeout, &mut wait).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let ms = self.commit_timeout.as_millis();
+                let detail = format!("the receipt is not decided after {ms} ms; it may be later");
+                self.fail(FailureReason::CommitFailed, detail);
+                // However it ends, nobody listens any more.
+                let _ = wait.await;
+                return Ok(());
+            }
+        };
+        match outcome {
+            Ok(Outcome::Committed { height, index }) => self.send(Event::Committed { height, index }),
+            Ok(Outcome::Dropped { reason }) => self.fail(FailureReason::CommitFailed, reason),
+            Err(_) => self.fail(FailureReason::CommitFailed, Error::Stopping.to_string()),
+        }
+        Ok(())
+    }
+
+    fn fail(&self, reason: FailureReason, detail: String) {
+        self.send(Event::Failed { reason, detail });
+    }
+
+    /// The channel holds every event of a session; it fails only when the client has gone.
+    fn send(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+}

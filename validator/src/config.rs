@@ -1,0 +1,278 @@
+//! What an operator can set. Every field has a unit, a default and a range; [`Config::validate`] names the
+//! field that is out of it. The library reads no environment: the program reads a TOML file into this struct.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use assay_proto::limits;
+use assay_verifier::limits as rules;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// Settings of a validator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address that the gRPC services listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Folder of the database; made when it is missing.
+    pub data_dir: PathBuf,
+    /// When blocks are made.
+    pub engine: EngineConfig,
+    /// Transactions that wait for a block.
+    pub mempool: MempoolConfig,
+    /// How jobs are taken and assigned.
+    pub broker: BrokerConfig,
+    /// How much one listener serves at a time.
+    pub services: ServicesConfig,
+}
+
+/// When blocks are made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Milliseconds between empty blocks, which are made only to end an epoch in which work was done; 1 to 3,600,000.
+    pub block_interval_ms: u64,
+    /// Milliseconds that a block waits for more transactions after the first; 0 to 10,000.
+    pub gather_ms: u64,
+}
+
+/// Transactions that wait for a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MempoolConfig {
+    /// Transactions in all; 1 to 1,000,000.
+    pub transactions: usize,
+    /// Bytes in all; at least one transaction's limit.
+    pub bytes: usize,
+    /// Transactions of one signer other than this validator; 1 to `transactions`.
+    pub per_signer: usize,
+    /// Milliseconds that a caller waits for its transaction to be decided; 1 to 600,000.
+    pub commit_timeout_ms: u64,
+}
+
+/// How jobs are taken and assigned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Jobs in progress; 1 to 65,536.
+    pub jobs: usize,
+    /// Jobs in progress of one client; 1 to `jobs`.
+    pub jobs_per_client: usize,
+    /// Jobs that one miner holds at a time. With 1 the measured latency is the miner's own and not that of this
+    /// broker's queue; 1 to 1,024.
+    pub jobs_per_miner: usize,
+    /// Miners that are tried before a job fails; 1 to the number of receipts that the ledger takes for one job.
+    pub attempts: u32,
+    /// Least price of a job in base units, so that only accounts that hold something use this broker.
+    pub price_min: u64,
+    /// Least deadline of a job in milliseconds; at least 1.
+    pub deadline_min_ms: u64,
+    /// Greatest deadline of a job in milliseconds; `deadline_min_ms` to 3,600,000.
+    pub deadline_max_ms: u64,
+    /// Milliseconds past the deadline in which an answer is still received, as evidence that it is late rather
+    /// than absent; 0 to 600,000.
+    pub late_grace_ms: u64,
+    /// Milliseconds to connect to a miner; 1 to 60,000.
+    pub connect_timeout_ms: u64,
+    /// Milliseconds that a job waits for a miner with room; 0 to 3,600,000.
+    pub assign_timeout_ms: u64,
+    /// Share of assignments drawn evenly among the eligible miners, in parts per million, so that a newcomer or
+    /// a miner at zero is sampled again; 0 to 1,000,000.
+    pub exploration_ppm: u32,
+}
+
+/// How much one listener serves at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServicesConfig {
+    /// Open connections; 1 to 65,536. One more waits until another closes.
+    pub connections: usize,
+    /// Calls in progress on one connection; 1 to 65,536.
+    pub calls_per_connection: u32,
+    /// Unary calls in progress, all connections together; 1 to 65,536.
+    pub calls: usize,
+    /// Open `StreamBlocks` and `Export` streams; 1 to 65,536.
+    pub streams: usize,
+    /// Seconds between keep-alive pings on an idle connection, which find callers that went away; 1 to 3,600.
+    pub keepalive_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7100)),
+            data_dir: PathBuf::from("validator-data"),
+            engine: EngineConfig::default(),
+            mempool: MempoolConfig::default(),
+            broker: BrokerConfig::default(),
+            services: ServicesConfig::default(),
+        }
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { block_interval_ms: 1_000, gather_ms: 20 }
+    }
+}
+
+impl Default for MempoolConfig {
+    fn default() -> Self {
+        Self { transactions: 4_096, bytes: 256 << 20, per_signer: 64, commit_timeout_ms: 30_000 }
+    }
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            jobs: 256,
+            jobs_per_client: 32,
+            jobs_per_miner: 1,
+            attempts: 3,
+            price_min: 1,
+            deadline_min_ms: 10,
+            deadline_max_ms: 600_000,
+            late_grace_ms: 500,
+            connect_timeout_ms: 2_000,
+            assign_timeout_ms: 60_000,
+            exploration_ppm: 100_000,
+        }
+    }
+}
+
+impl Default for ServicesConfig {
+    fn default() -> Self {
+        Self { connections: 1_024, calls_per_connection: 128, calls: 512, streams: 64, keepalive_s: 20 }
+    }
+}
+
+impl Config {
+    /// Refuses a value outside its documented range, naming the field.
+    pub fn validate(&self) -> Result<(), Error> {
+        let Self { listen: _, data_dir, engine, mempool, broker, services } = self;
+        if data_dir.as_os_str().is_empty() {
+            return Err(Error::Config { field: "data_dir", value: String::new(), allowed: "a path".into() });
+        }
+        within("engine.block_interval_ms", engine.block_interval_ms, 1, 3_600_000)?;
+        within("engine.gather_ms", engine.gather_ms, 0, 10_000)?;
+        within("mempool.transactions", wide(mempool.transactions), 1, 1_000_000)?;
+        within("mempool.bytes", wide(mempool.bytes), MEMPOOL_BYTES_MIN, MEMPOOL_BYTES_MAX)?;
+        within("mempool.per_signer", wide(mempool.per_signer), 1, wide(mempool.transactions))?;
+        within("mempool.commit_timeout_ms", mempool.commit_timeout_ms, 1, 600_000)?;
+        within("broker.jobs", wide(broker.jobs), 1, 65_536)?;
+        within("broker.jobs_per_client", wide(broker.jobs_per_client), 1, wide(broker.jobs))?;
+        within("broker.jobs_per_miner", wide(broker.jobs_per_miner), 1, 1_024)?;
+        within("broker.attempts", u64::from(broker.attempts), 1, wide(rules::ATTEMPTS))?;
+        within("broker.deadline_min_ms", broker.deadline_min_ms, 1, broker.deadline_max_ms)?;
+        within(
+            "broker.deadline_max_ms",
+            broker.deadline_max_ms,
+            broker.deadline_min_ms,
+            limits::DEADLINE_MS,
+        )?;
+        within("broker.late_grace_ms", broker.late_grace_ms, 0, 600_000)?;
+        within("broker.connect_timeout_ms", broker.connect_timeout_ms, 1, 60_000)?;
+        within("broker.assign_timeout_ms", broker.assign_timeout_ms, 0, 3_600_000)?;
+        within("broker.exploration_ppm", u64::from(broker.exploration_ppm), 0, 1_000_000)?;
+        within("services.connections", wide(services.connections), 1, 65_536)?;
+        within("services.calls_per_connection", u64::from(services.calls_per_connection), 1, 65_536)?;
+        within("services.calls", wide(services.calls), 1, 65_536)?;
+        within("services.streams", wide(services.streams), 1, 65_536)?;
+        within("services.keepalive_s", services.keepalive_s, 1, 3_600)
+    }
+}
+
+impl EngineConfig {
+    /// Time between empty blocks.
+    pub fn block_interval(&self) -> Duration {
+        Duration::from_millis(self.block_interval_ms)
+    }
+
+    /// Time that a block waits for more transactions.
+    pub fn gather(&self) -> Duration {
+        Duration::from_millis(self.gather_ms)
+    }
+}
+
+impl MempoolConfig {
+    /// Time that a caller waits for its transaction to be decided.
+    pub fn commit_timeout(&self) -> Duration {
+        Duration::from_millis(self.commit_timeout_ms)
+    }
+}
+
+/// Least room of a mempool: one transaction of the greatest size that a message may have.
+const MEMPOOL_BYTES_MIN: u64 = 16 << 20;
+const MEMPOOL_BYTES_MAX: u64 = 64 << 30;
+
+fn wide(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+fn within(field: &'static str, value: u64, least: u64, most: u64) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Config { field, value: value.to_string(), allowed: format!("{least} to {most}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Spoil = fn(&mut Config);
+
+    #[test]
+    fn the_default_is_valid() {
+        Config::default().validate().expect("default");
+    }
+
+    #[test]
+    fn every_bound_names_its_field() {
+        let cases: &[(&str, Spoil)] = &[
+            ("data_dir", |c| c.data_dir = PathBuf::new()),
+            ("engine.block_interval_ms", |c| c.engine.block_interval_ms = 0),
+            ("engine.gather_ms", |c| c.engine.gather_ms = 10_001),
+            ("mempool.transactions", |c| c.mempool.transactions = 0),
+            ("mempool.bytes", |c| c.mempool.bytes = 1),
+            ("mempool.per_signer", |c| c.mempool.per_signer = 0),
+            ("mempool.commit_timeout_ms", |c| c.mempool.commit_timeout_ms = 0),
+            ("broker.jobs", |c| c.broker.jobs = 0),
+            ("broker.jobs_per_client", |c| c.broker.jobs_per_client = 257),
+            ("broker.jobs_per_miner", |c| c.broker.jobs_per_miner = 0),
+            ("broker.attempts", |c| c.broker.attempts = 0),
+            ("broker.deadline_min_ms", |c| c.broker.deadline_min_ms = 0),
+            ("broker.deadline_max_ms", |c| c.broker.deadline_max_ms = limits::DEADLINE_MS + 1),
+            ("broker.late_grace_ms", |c| c.broker.late_grace_ms = 600_001),
+            ("broker.connect_timeout_ms", |c| c.broker.connect_timeout_ms = 0),
+            ("broker.assign_timeout_ms", |c| c.broker.assign_timeout_ms = 3_600_001),
+            ("broker.exploration_ppm", |c| c.broker.exploration_ppm = 1_000_001),
+            ("services.connections", |c| c.services.connections = 0),
+            ("services.calls_per_connection", |c| c.services.calls_per_connection = 0),
+            ("services.calls", |c| c.services.calls = 0),
+            ("services.streams", |c| c.services.streams = 0),
+            ("services.keepalive_s", |c| c.services.keepalive_s = 0),
+        ];
+        for (name, spoil) in cases {
+            let mut config = Config::default();
+            spoil(&mut config);
+            match config.validate() {
+                Err(Error::Config { field, .. }) => assert_eq!(field, *name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_sets_what_it_names_and_an_unknown_name_is_refused() {
+        let config: Config = toml::from_str("[broker]\nattempts = 2\n").expect("a setting");
+        assert_eq!(config.broker.attempts, 2);
+        assert_eq!(config.engine, EngineConfig::default());
+        for unknown in ["attempts = 2", "[broker]\nattemps = 2", "[consensus]\n"] {
+            assert!(toml::from_str::<Config>(unknown).is_err(), "{unknown}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! One variant a reason; [`crate::services`] maps each to one gRPC status.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use assay_proto::{BlockHash, ProtoError, PublicKey};
+use assay_verifier::{Reason, Rejection};
+
+/// Why the validator refuses, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    // Start.
+    /// A setting out of its range.
+    #[error("setting {field}: expected {allowed}, got {value:?}")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it may hold.
+        allowed: String,
+    },
+    /// The address is in use, or not of this machine.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The key is no validator's of the genesis.
+    #[error("the key {0} is not a validator of this chain's genesis")]
+    NotValidator(PublicKey),
+    /// This validator alone cannot decide a block.
+    #[error(
+        "this validator has voting power {power} of {total}: one validator alone decides blocks, it needs more than two thirds"
+    )]
+    NoQuorum {
+        /// Its power.
+        power: u64,
+        /// Power of all.
+        total: u64,
+    },
+    /// The genesis itself.
+    #[error("the genesis is not valid")]
+    Genesis(#[source] ProtoError),
+
+    // Database.
+    /// The folder or its files.
+    #[error("the database {path} cannot be opened")]
+    Open {
+        /// Its folder.
+        path: PathBuf,
+        /// What RocksDB said.
+        source: rocksdb::Error,
+    },
+    /// Another process has the database open.
+    #[error("the database {path} is in use by another process")]
+    Locked {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// The database was written by a newer version.
+    #[error("the database {path} has schema {found}, this program knows up to {known}")]
+    NewerSchema {
+        /// Its folder.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The newest one known here.
+        known: u32,
+    },
+    /// The database is of another chain.
+    #[error("the database holds the chain of genesis {found}, expected {expected}")]
+    OtherGenesis {
+        /// Hash of the genesis given.
+        expected: BlockHash,
+        /// Hash of the genesis stored.
+        found: BlockHash,
+    },
+    /// What is stored contradicts itself.
+    #[error("the database is corrupt: {what}")]
+    Corrupt {
+        /// What does not fit.
+        what: String,
+    },
+    /// RocksDB failed.
+    #[error("the database failed")]
+    Database(#[from] rocksdb::Error),
+
+    // Requests.
+    /// A message that is not one of this protocol.
+    #[error(transparent)]
+    Proto(#[from] ProtoError),
+    /// The ledger's rules refuse it.
+    #[error(transparent)]
+    Rule(#[from] Reason),
+    /// A required part of a request.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// No such thing on this chain.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// A limit on what is in progress.
+    #[error("busy: {what} are at their limit of {limit}")]
+    Busy {
+        /// What is bounded.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// A nonce at or below the last one.
+    #[error("nonce {got} of {signer} is used: the last one is {last}")]
+    NonceUsed {
+        /// Whose.
+        signer: PublicKey,
+        /// The last one that counts.
+        last: u64,
+        /// The one given.
+        got: u64,
+    },
+    /// Another transaction waits under this nonce.
+    #[error("another transaction of {signer} waits under nonce {nonce}")]
+    NonceTaken {
+        /// Whose.
+        signer: PublicKey,
+        /// The nonce.
+        nonce: u64,
+    },
+    /// This broker has taken a job under this nonce before, or one far above it.
+    #[error("job nonce {nonce} of {client} was used here before")]
+    JobNonceUsed {
+        /// Whose.
+        client: PublicKey,
+        /// The nonce.
+        nonce: u64,
+    },
+    /// A deadline that this validator does not take.
+    #[error("deadline: expected {least} to {most} ms, got {got} ms")]
+    Deadline {
+        /// Least.
+        least: u64,
+        /// Greatest.
+        most: u64,
+        /// The job's.
+        got: u64,
+    },
+    /// A price that this validator does not take.
+    #[error("price: expected at least {least}, got {got}")]
+    Price {
+        /// Least.
+        least: u64,
+        /// The job's.
+        got: u64,
+    },
+    /// The client cannot pay for this job beside those in progress.
+    #[error(
+        "client {client} holds {balance}, of which {reserved} are reserved for jobs in progress: {needed} are needed"
+    )]
+    Funds {
+        /// Who.
+        client: PublicKey,
+        /// Its balance on the ledger.
+        balance: u64,
+        /// Prices of its jobs in progress.
+        reserved: u64,
+        /// The job's price.
+        needed: u64,
+    },
+    /// The transaction can be in no block.
+    #[error("the transaction was refused: {0}")]
+    Dropped(String),
+    /// The transaction waits still.
+    #[error("not decided after {ms} ms; it may be decided later")]
+    Undecided {
+        /// How long was waited.
+        ms: u64,
+    },
+    /// The node is stopping.
+    #[error("the validator is stopping")]
+    Stopping,
+
+    // Failures of the node itself.
+    /// A decided block that is not valid, or an own proposal that is not.
+    #[error("block refused")]
+    Block(#[from] Rejection),
+    /// A decision about a block that was never seen.
+    #[error("block {0} was decided but never validated here")]
+    UnknownBlock(BlockHash),
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no randomness")]
+    Randomness(#[from] getrandom::Error),
+    /// The reflection service refused the descriptors.
+    #[error("reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The server ended with an error.
+    #[error("the gRPC server failed")]
+    Server(#[from] tonic::transport::Error),
+    /// A task ended abnormally.
+    #[error("a task of the node ended abnormally: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}

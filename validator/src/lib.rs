@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod application;
+pub mod broker;
+mod clock;
+pub mod config;
+pub mod engine;
+mod error;
+pub mod mempool;
+pub mod node;
+mod services;
+mod stop;
+pub mod store;
+
+pub use config::Config;
+pub use error::Error;
+pub use node::Node;
+pub use stop::Stopped;

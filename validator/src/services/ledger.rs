@@ -1,0 +1,220 @@
+//! `assay.v1.Ledger`: the log, read and written.
+
+use std::sync::Arc;
+
+use assay_proto::wire::ledger_server::Ledger as LedgerRpc;
+use assay_proto::{Envelope, Epoch, Height, PublicKey, wire};
+use assay_verifier::export;
+use assay_verifier::state::Miner;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Context, READER_TIMEOUT, STREAM_BUFFER, blocking, deliver, while_wanted};
+use crate::application::Application;
+use crate::error::Error;
+use crate::mempool::Outcome;
+use crate::stop::stopping;
+
+/// Bytes of an export in one message.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// The service.
+pub(super) struct Ledger {
+    context: Arc<Context>,
+}
+
+impl Ledger {
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    fn application(&self) -> Arc<Application> {
+        Arc::clone(&self.context.application)
+    }
+}
+
+type Messages<T> = ReceiverStream<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl LedgerRpc for Ledger {
+    async fn submit_transaction(
+        &self,
+        request: Request<wire::SubmitTransactionRequest>,
+    ) -> Result<Response<wire::SubmitTransactionResponse>, Status> {
+        let _call = self.context.calls.enter()?;
+        let transaction = request.into_inner().transaction.ok_or(Error::Missing("the transaction"))?;
+        let envelope = Envelope::try_from(transaction).map_err(Error::from)?;
+        let application = self.application();
+        let wait = blocking(move || application.submit(&envelope)).await?;
+        let limit = self.context.commit_timeout;
+        let undecided = |_| Error::Undecided { ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) };
+        let outcome = tokio::select! {
+            outcome = timeout(limit, wait) => outcome.map_err(undecided)?.map_err(|_| Error::Stopping)?,
+            () = stopping(self.context.stopped.clone()) => return Err(Error::Stopping.into()),
+        };
+        match outcome {
+            Outcome::Committed { height, index } => {
+                Ok(Response::new(wire::SubmitTransactionResponse { height: height.0, index }))
+            }
+            Outcome::Dropped { reason } => Err(Error::Dropped(reason).into()),
+        }
+    }
+
+    async fn get_account(
+        &self,
+        request: Request<wire::GetAccountRequest>,
+    ) -> Result<Response<wire::GetAccountResponse>, Status> {
+        let _call = self.context.calls.enter()?;
+        let key = PublicKey::try_from(request.into_inner().public_key.as_slice()).map_err(Error::from)?;
+        let application = self.application();
+        let taken = blocking(move || application.store().latest_job_nonce(&key)).await?;
+        let state = self.context.application.state();
+        let account = state.account(&key);
+        Ok(Response::new(wire::GetAccountResponse {
+            chain_id: state.chain_id().as_str().to_owned(),
+            height: state.head().height.0,
+            balance: account.balance,
+            nonce: account.nonce,
+            job_nonce: state.client(&key).map_or(0, |jobs| jobs.latest()).max(taken),
+            miner: state.miner(&key).map(miner_record),
+        }))
+    }
+
+    async fn get_block(
+        &self,
+        request: Request<wire::GetBlockRequest>,
+    ) -> Result<Response<wire::GetBlockResponse>, Status> {
+        let _call = self.context.calls.enter()?;
+        let application = self.application();
+        let height = match request.into_inner().height {
+            0 => application.state().head().height,
+            height => Height(height),
+        };
+        let block = blocking(move || application.store().block(height)).await?;
+        let block = block.ok_or(Error::NotFound("block"))?;
+        Ok(Response::new(wire::GetBlockResponse { block: Some((&block).into()) }))
+    }
+
+    type StreamBlocksStream = Messages<wire::StreamBlocksResponse>;
+
+    async fn stream_blocks(
+        &self,
+        request: Request<wire::StreamBlocksRequest>,
+    ) -> Result<Response<Self::StreamBlocksStream>, Status> {
+        let share = self.context.streams.enter()?;
+        let first = Height(request.into_inner().from_height.max(1));
+        let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
+        let (application, stopped) = (self.application(), self.context.stopped.clone());
+        tokio::spawn(async move {
+            while_wanted(&sender, stopped, send_blocks(application, first, &sender)).await;
+            drop(share);
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn get_epoch_report(
+        &self,
+        request: Request<wire::GetEpochReportRequest>,
+    ) -> Result<Response<wire::GetEpochReportResponse>, Status> {
+        let _call = self.context.calls.enter()?;
+        let application = self.application();
+        let report = blocking(move || match request.into_inner().epoch {
+            0 => application.store().latest_report(),
+            epoch => application.store().report(Epoch(epoch)),
+        });
+        let report = report.await?.ok_or(Error::NotFound("ended epoch"))?;
+        Ok(Response::new(wire::GetEpochReportResponse { report: Some((&report).into()) }))
+    }
+
+    type ExportStream = Messages<wire::ExportResponse>;
+
+    async fn export(
+        &self,
+        _request: Request<wire::ExportRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        let share = self.context.streams.enter()?;
+        let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
+        let (application, stopped) = (self.application(), self.context.stopped.clone());
+        tokio::spawn(async move {
+            while_wanted(&sender, stopped, send_export(application, &sender)).await;
+            drop(share);
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+fn miner_record(miner: &Miner) -> wire::MinerRecord {
+    wire::MinerRecord {
+        endpoint: miner.endpoint.clone(),
+        model_ids: miner.models.iter().map(|id| id.to_vec()).collect(),
+        reputation_ppm: miner.reputation_ppm,
+        earned: miner.earned,
+    }
+}
+
+type Sender<T> = mpsc::Sender<Result<T, Status>>;
+
+/// Every block from `next` on, the new ones as they are decided.
+async fn send_blocks(
+    application: Arc<Application>,
+    mut next: Height,
+    sender: &Sender<wire::StreamBlocksResponse>,
+) {
+    let mut head = application.follow();
+    loop {
+        // An error means that the node has stopped.
+        if head.wait_for(|state| state.head().height >= next).await.is_err() {
+            return;
+        }
+        let (reader, height) = (Arc::clone(&application), next);
+        let block = blocking(move || reader.store().block(height)?.ok_or(Error::NotFound("block"))).await;
+        let message = block.map(|block| wire::StreamBlocksResponse { block: Some((&block).into()) });
+        let failed = message.is_err();
+        if !deliver(sender, message.map_err(Status::from), READER_TIMEOUT).await || failed {
+            return;
+        }
+        next = next.next();
+    }
+}
+
+/// The export file of the log up to the height at this moment. Decided blocks never change, so it is consistent.
+async fn send_export(application: Arc<Application>, sender: &Sender<wire::ExportResponse>) {
+    let state = application.state();
+    let last = state.head().height;
+    if !send_chunks(sender, Ok(export::start(state.genesis_block()))).await {
+        return;
+    }
+    drop(state);
+    let mut height = Height(1);
+    while height <= last {
+        let reader = Arc::clone(&application);
+        let frame = blocking(move || {
+            let bytes = reader.store().block_bytes(height)?.ok_or(Error::NotFound("block"))?;
+            Ok(export::block_bytes(&bytes))
+        });
+        if !send_chunks(sender, frame.await).await {
+            return;
+        }
+        height = height.next();
+    }
+    send_chunks(sender, Ok(export::end(last))).await;
+}
+
+/// Sends bytes in messages of bounded size; false when that was the end.
+async fn send_chunks(sender: &Sender<wire::ExportResponse>, bytes: Result<Vec<u8>, Error>) -> bool {
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            deliver(sender, Err(error.into()), READER_TIMEOUT).await;
+            return false;
+        }
+    };
+    for chunk in bytes.chunks(CHUNK_BYTES) {
+        if !deliver(sender, Ok(wire::ExportResponse { chunk: chunk.to_vec() }), READER_TIMEOUT).await {
+            return false;
+        }
+    }
+    true
+}

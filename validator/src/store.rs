@@ -1,0 +1,301 @@
+//! The database. A decided block becomes durable in one synced, atomic write together with the state after it, so
+//! that at any moment, also after `kill -9`, the stored state is the state after the stored head:
+//!
+//! ```text
+//! root(state) = header(head).state_root      hash(header(head)) = head.hash      certificate(head) holds
+//! ```
+//!
+//! [`Store::open`] checks all three before the node does anything else.
+
+pub mod schema;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use assay_proto::block::CommittedBlock;
+use assay_proto::genesis::Genesis;
+use assay_proto::receipt::Receipt;
+use assay_proto::report::EpochReport;
+use assay_proto::{Canonical, Epoch, Height, JobId, ProtoError, PublicKey};
+use assay_verifier::certificate;
+use assay_verifier::limits::JOB_WINDOW;
+use assay_verifier::state::State;
+use assay_verifier::transition::Transition;
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, Options,
+    WriteBatch, WriteOptions,
+};
+
+use crate::error::Error;
+use schema::Family;
+
+/// Files that RocksDB may hold open.
+const OPEN_FILES: i32 = 512;
+/// RocksDB's own log files that are kept.
+const LOG_FILES: usize = 4;
+
+/// The open database. Calls block; call them from threads that may.
+#[derive(Debug)]
+pub struct Store {
+    db: DB,
+    /// Held while the nonces of a client are read and then written.
+    nonces: Mutex<()>,
+}
+
+/// A key and its value.
+type Entry = (Box<[u8]>, Box<[u8]>);
+
+/// What a decided block changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision<'a> {
+    /// The block and its certificate.
+    pub block: &'a CommittedBlock,
+    /// What the block did to the state before it.
+    pub transition: &'a Transition,
+}
+
+impl Store {
+    /// Opens the database in `path`, makes it when there is none, and reads the state after its last block.
+    pub fn open(path: &Path, genesis: &Genesis) -> Result<(Self, State), Error> {
+        let db = open_database(path)?;
+        let store = Self { db, nonces: Mutex::new(()) };
+        match store.get(Family::Meta, schema::META_SCHEMA)? {
+            None => store.initialise(genesis)?,
+            Some(bytes) => store.check_schema(path, &bytes, genesis)?,
+        }
+        let state = store.load(genesis)?;
+        Ok((store, state))
+    }
+
+    /// Makes a decided block durable: the block, the state after it, its report and its receipts, or nothing.
+    pub fn commit(&self, decision: Decision<'_>) -> Result<(), Error> {
+        let Decision { block, transition } = decision;
+        let height = block.block.header.height;
+        let mut batch = WriteBatch::default();
+        let blocks = self.family(Family::Blocks)?;
+        batch.put_cf(blocks, schema::block_key(height), block.encode());
+        let state = self.family(Family::State)?;
+        for record in &transition.records {
+            batch.put_cf(state, record.key(), record.value());
+        }
+        if let Some(report) = &transition.report {
+            batch.put_cf(self.family(Family::Epochs)?, schema::epoch_key(report.epoch), report.encode());
+        }
+        let (receipts, outbox) = (self.family(Family::Receipts)?, self.family(Family::Outbox)?);
+        for entry in &transition.receipts {
+            batch.put_cf(receipts, schema::receipt_key(&entry.job_id, height, entry.index), []);
+            batch.delete_cf(outbox, schema::outbox_key(&entry.job_id, &entry.miner));
+        }
+        self.write(batch)
+    }
+
+    /// A decided block as it is stored.
+    pub fn block_bytes(&self, height: Height) -> Result<Option<Vec<u8>>, Error> {
+        self.get(Family::Blocks, &schema::block_key(height))
+    }
+
+    /// A decided block.
+    pub fn block(&self, height: Height) -> Result<Option<CommittedBlock>, Error> {
+        self.block_bytes(height)?.map(|bytes| decoded(CommittedBlock::decode(&bytes))).transpose()
+    }
+
+    /// The report of an ended epoch.
+    pub fn report(&self, epoch: Epoch) -> Result<Option<EpochReport>, Error> {
+        let bytes = self.get(Family::Epochs, &schema::epoch_key(epoch))?;
+        bytes.map(|bytes| decoded(EpochReport::decode(&bytes))).transpose()
+    }
+
+    /// The report of the epoch that ended last.
+    pub fn latest_report(&self) -> Result<Option<EpochReport>, Error> {
+        let last = self.db.iterator_cf(self.family(Family::Epochs)?, IteratorMode::End).next();
+        last.transpose()?.map(|(_, bytes)| decoded(EpochReport::decode(&bytes))).transpose()
+    }
+
+    /// Where the receipts of a job are, in the order of the log.
+    pub fn receipts(&self, job: &JobId) -> Result<Vec<(Height, u32)>, Error> {
+        let place = |key: &[u8]| schema::receipt_place(key).ok_or_else(|| corrupt("the key of a receipt"));
+        self.with_prefix(Family::Receipts, &job.0)?.into_iter().map(|(key, _)| place(&key)).collect()
+    }
+
+    /// Marks a client's job nonce as used here, durably, or refuses one that is used or lies too far behind the
+    /// greatest used one. Older marks go, so a client holds at most [`JOB_WINDOW`] of them.
+    pub fn take_job_nonce(&self, client: &PublicKey, nonce: u64) -> Result<(), Error> {
+        let family = self.family(Family::JobNonces)?;
+        let _held = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        let floor = self.latest_job_nonce(client)?.max(nonce).saturating_sub(JOB_WINDOW);
+        let key = schema::nonce_key(client, nonce);
+        if nonce <= floor || self.db.get_pinned_cf(family, &key)?.is_some() {
+            return Err(Error::JobNonceUsed { client: *client, nonce });
+        }
+        let mut batch = WriteBatch::default();
+        batch.put_cf(family, key, []);
+        let from = schema::nonce_key(client, 0);
+        for mark in self.db.iterator_cf(family, IteratorMode::From(&from, Direction::Forward)) {
+            let (mark, _) = mark?;
+            if !mark.starts_with(&client.0) || schema::nonce_of(&mark).is_none_or(|nonce| nonce > floor) {
+                break;
+            }
+            batch.delete_cf(family, mark);
+        }
+        self.write(batch)
+    }
+
+    /// The greatest nonce under which this broker took a job of the client; 0 if it took none.
+    pub fn latest_job_nonce(&self, client: &PublicKey) -> Result<u64, Error> {
+        let from = schema::nonce_key(client, u64::MAX);
+        let mode = IteratorMode::From(&from, Direction::Reverse);
+        match self.db.iterator_cf(self.family(Family::JobNonces)?, mode).next().transpose()? {
+            Some((key, _)) if key.starts_with(&client.0) => {
+                schema::nonce_of(&key).ok_or_else(|| corrupt("the key of a job nonce"))
+            }
+            Some(_) | None => Ok(0),
+        }
+    }
+
+    /// Keeps a receipt, durably, until it is in a decided block or [`Store::forget_receipt`] is told that it never
+    /// will be.
+    pub fn keep_receipt(&self, job: &JobId, receipt: &Receipt) -> Result<(), Error> {
+        let mut batch = WriteBatch::default();
+        let key = schema::outbox_key(job, &receipt.evidence.miner);
+        batch.put_cf(self.family(Family::Outbox)?, key, receipt.encode());
+        self.write(batch)
+    }
+
+    /// Drops a kept receipt that can be in no block.
+    pub fn forget_receipt(&self, job: &JobId, miner: &PublicKey) -> Result<(), Error> {
+        let mut batch = WriteBatch::default();
+        batch.delete_cf(self.family(Family::Outbox)?, schema::outbox_key(job, miner));
+        self.write(batch)
+    }
+
+    /// Receipts that are kept.
+    pub fn kept_receipts(&self) -> Result<Vec<Receipt>, Error> {
+        let entries = self.with_prefix(Family::Outbox, &[])?;
+        entries.into_iter().map(|(_, bytes)| decoded(Receipt::decode(&bytes))).collect()
+    }
+
+    fn initialise(&self, genesis: &Genesis) -> Result<(), Error> {
+        for family in Family::ALL {
+            if self.db.iterator_cf(self.family(family)?, IteratorMode::Start).next().is_some() {
+                return Err(corrupt("there is data but no schema version"));
+            }
+        }
+        let mut batch = WriteBatch::default();
+        let meta = self.family(Family::Meta)?;
+        batch.put_cf(meta, schema::META_SCHEMA, schema::SCHEMA.to_be_bytes());
+        batch.put_cf(meta, schema::META_GENESIS, genesis.encode());
+        let state = self.family(Family::State)?;
+        for record in State::genesis(genesis.clone())?.records() {
+            batch.put_cf(state, record.key(), record.value());
+        }
+        self.write(batch)
+    }
+
+    fn check_schema(&self, path: &Path, version: &[u8], genesis: &Genesis) -> Result<(), Error> {
+        let version: [u8; 4] = version.try_into().map_err(|_| corrupt("the schema version"))?;
+        let found = u32::from_be_bytes(version);
+        if found > schema::SCHEMA {
+            return Err(Error::NewerSchema { path: path.to_owned(), found, known: schema::SCHEMA });
+        }
+        if found != schema::SCHEMA {
+            return Err(corrupt(&format!("schema version {found} was never released")));
+        }
+        let bytes = self.get(Family::Meta, schema::META_GENESIS)?;
+        let stored = decoded(Genesis::decode(&bytes.ok_or_else(|| corrupt("no genesis"))?))?;
+        if stored != *genesis {
+            return Err(Error::OtherGenesis { expected: genesis.hash(), found: stored.hash() });
+        }
+        Ok(())
+    }
+
+    /// The state of the stored records, checked against the stored head.
+    fn load(&self, genesis: &Genesis) -> Result<State, Error> {
+        let records = self.with_prefix(Family::State, &[])?;
+        let state = State::from_records(genesis.clone(), records)
+            .map_err(|error| corrupt(&assay_verifier::describe(&error)))?;
+        let head = *state.head();
+        if head.height == Height(0) {
+            return Ok(state);
+        }
+        let block = self.block(head.height)?.ok_or_else(|| corrupt("the last block is missing"))?;
+        let header = &block.block.header;
+        if header.hash() != head.hash {
+            return Err(corrupt("the state is of another block than the last one"));
+        }
+        if state.root() != header.state_root {
+            return Err(corrupt("the state does not have the root that the last block names"));
+        }
+        certificate::verify(state.chain_id(), state.validators(), &block.certificate, header)
+            .map_err(|reason| corrupt(&assay_verifier::describe(&reason)))?;
+        if self.block_bytes(head.height.next())?.is_some() {
+            return Err(corrupt("there is a block after the last one"));
+        }
+        Ok(state)
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily, Error> {
+        self.db.cf_handle(family.name()).ok_or_else(|| corrupt("a column family is missing"))
+    }
+
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.db.get_cf(self.family(family)?, key)?)
+    }
+
+    fn with_prefix(&self, family: Family, prefix: &[u8]) -> Result<Vec<Entry>, Error> {
+        let mode = IteratorMode::From(prefix, Direction::Forward);
+        let mut entries = Vec::new();
+        for entry in self.db.iterator_cf(self.family(family)?, mode) {
+            let (key, value) = entry?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            entries.push((key, value));
+        }
+        Ok(entries)
+    }
+
+    /// Writes all or nothing, and returns once it is on the disk.
+    fn write(&self, batch: WriteBatch) -> Result<(), Error> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        Ok(self.db.write_opt(batch, &options)?)
+    }
+}
+
+fn open_database(path: &Path) -> Result<DB, Error> {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_max_open_files(OPEN_FILES);
+    options.set_keep_log_file_num(LOG_FILES);
+    // A newer schema may have families of its own; they must be opened for its version to be read.
+    let mut names: BTreeSet<String> = Family::ALL.map(|family| family.name().to_owned()).into();
+    if path.join("CURRENT").exists() {
+        names.extend(DB::list_cf(&options, path).map_err(|error| opening(path, error))?);
+    }
+    let families = names.into_iter().map(|name| {
+        let mut options = Options::default();
+        options.set_compression_type(DBCompressionType::Lz4);
+        ColumnFamilyDescriptor::new(name, options)
+    });
+    DB::open_cf_descriptors(&options, path, families).map_err(|error| opening(path, error))
+}
+
+fn opening(path: &Path, error: rocksdb::Error) -> Error {
+    match error.kind() {
+        // RocksDB has no kind of its own for a lock that another process holds.
+        ErrorKind::IOError if error.as_ref().contains("lock") => Error::Locked { path: path.to_owned() },
+        ErrorKind::Corruption => corrupt(error.as_ref()),
+        _ => Error::Open { path: PathBuf::from(path), source: error },
+    }
+}
+
+fn corrupt(what: &str) -> Error {
+    Error::Corrupt { what: what.to_owned() }
+}
+
+/// What was written by this program must decode.
+fn decoded<T>(result: Result<T, ProtoError>) -> Result<T, Error> {
+    result.map_err(|error| corrupt(&assay_verifier::describe(&error)))
+}

@@ -1,0 +1,8 @@
+//! Integration tests of the validator, in one binary.
+
+mod application;
+mod broker;
+mod crash;
+mod services;
+mod store;
+mod support;

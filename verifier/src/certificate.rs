@@ -1,0 +1,79 @@
+//! Commit certificates: a block counts if validators with more than two thirds of the voting power signed it.
+//!
+//! `3 * signed > 2 * total`, each validator counted once, every signature over
+//! `Precommit{height, round, block_hash}`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_proto::block::{BlockHeader, CommitCertificate, Precommit};
+use assay_proto::genesis::{Genesis, GenesisValidator};
+use assay_proto::{Canonical, ChainId, Payload, PublicKey, signing};
+
+use crate::error::Reason;
+
+/// Validators and their voting power.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidatorSet {
+    power: BTreeMap<PublicKey, u64>,
+    total: u64,
+}
+
+impl ValidatorSet {
+    /// The set of a genesis.
+    pub fn of(genesis: &Genesis) -> Self {
+        let pair = |validator: &GenesisValidator| (validator.public_key, validator.power);
+        let power: BTreeMap<_, _> = genesis.validators.iter().map(pair).collect();
+        let total = power.values().fold(0, |sum: u64, &power| sum.saturating_add(power));
+        Self { power, total }
+    }
+
+    /// Whether the key is a validator's.
+    pub fn contains(&self, key: &PublicKey) -> bool {
+        self.power.contains_key(key)
+    }
+
+    /// Keys and powers in ascending order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (PublicKey, u64)> + '_ {
+        self.power.iter().map(|(&key, &power)| (key, power))
+    }
+
+    /// Power of all.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Whether this much power decides.
+    pub fn is_quorum(&self, power: u64) -> bool {
+        u128::from(power) * 3 > u128::from(self.total) * 2
+    }
+}
+
+/// Checks that the certificate commits the block of this header.
+pub fn verify(
+    chain: &ChainId,
+    validators: &ValidatorSet,
+    certificate: &CommitCertificate,
+    header: &BlockHeader,
+) -> Result<(), Reason> {
+    let (expected, precommit) = (header.hash(), &certificate.precommit);
+    if precommit.block_hash != expected || precommit.height != header.height {
+        return Err(Reason::CertificateBlock { expected, got: precommit.block_hash });
+    }
+    let payload = precommit.encode();
+    let (mut seen, mut signed) = (BTreeSet::new(), 0_u64);
+    for entry in &certificate.signatures {
+        let power = validators.power.get(&entry.validator);
+        let power = power.ok_or(Reason::CertificateSigner(entry.validator))?;
+        if !seen.insert(entry.validator) {
+            return Err(Reason::CertificateDuplicate(entry.validator));
+        }
+        signing::verify(Precommit::KIND, chain, &payload, &entry.validator, &entry.signature)
+            .map_err(Reason::CertificateSignature)?;
+        signed = signed.saturating_add(*power);
+    }
+    if validators.is_quorum(signed) {
+        Ok(())
+    } else {
+        Err(Reason::CertificatePower { got: signed, total: validators.total })
+    }
+}

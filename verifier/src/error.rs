@@ -1,0 +1,343 @@
+//! Why a block, a transaction or a receipt does not count.
+
+use assay_proto::receipt::Verdict;
+use assay_proto::{BlockHash, ChainId, Height, JobId, ModelId, ProtoError, PublicKey, Root};
+
+use crate::proof::ProofError;
+
+/// A block that does not count: where, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("height {height}{}", index.map_or_else(String::new, |index| format!(", transaction {index}")))]
+pub struct Rejection {
+    /// Height at which the log stops being valid.
+    pub height: Height,
+    /// Index of the transaction at fault; none if it is the block, its certificate or the file.
+    pub index: Option<usize>,
+    /// Why.
+    #[source]
+    pub reason: Box<Reason>,
+}
+
+impl Rejection {
+    /// The fault at a place.
+    pub fn new(height: Height, index: Option<usize>, reason: Reason) -> Self {
+        Self { height, index, reason: Box::new(reason) }
+    }
+}
+
+/// An error and its sources on one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+/// One variant a reason.
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    // Blocks.
+    /// Another chain.
+    #[error("the block is of chain {got}, expected {expected}")]
+    Chain {
+        /// This chain.
+        expected: ChainId,
+        /// The block's.
+        got: ChainId,
+    },
+    /// Not the next height.
+    #[error("the block has height {got}, expected {expected}")]
+    Height {
+        /// The next.
+        expected: Height,
+        /// The block's.
+        got: Height,
+    },
+    /// Not a child of the last block.
+    #[error("the block's parent is {got}, expected {expected}")]
+    Parent {
+        /// Hash of the last header or of the genesis.
+        expected: BlockHash,
+        /// The block's.
+        got: BlockHash,
+    },
+    /// Older than its parent.
+    #[error("the block's time is {got} ms, before its parent's {parent} ms")]
+    Time {
+        /// The parent's.
+        parent: u64,
+        /// The block's.
+        got: u64,
+    },
+    /// Proposed by a key that is no validator.
+    #[error("the proposer {0} is not a validator")]
+    Proposer(PublicKey),
+    /// The header is of other transactions.
+    #[error("the transactions have root {got}, the header says {expected}")]
+    TransactionsRoot {
+        /// The header's.
+        expected: Root,
+        /// Of the transactions.
+        got: Root,
+    },
+    /// The header is of another state.
+    #[error("the state after the block has root {got}, the header says {expected}")]
+    StateRoot {
+        /// The header's.
+        expected: Root,
+        /// Of the state.
+        got: Root,
+    },
+    /// Bytes of a block.
+    #[error("the block has {got} bytes, at most {limit} are accepted")]
+    BlockBytes {
+        /// Greatest length accepted.
+        limit: usize,
+        /// Length found.
+        got: usize,
+    },
+    /// Transactions of a block.
+    #[error("the block has {got} transactions, at most {limit} are accepted")]
+    BlockTransactions {
+        /// Greatest count accepted.
+        limit: usize,
+        /// Count found.
+        got: usize,
+    },
+    /// Balances do not add up to what was minted.
+    #[error("the balances add up to {got}, the supply is {expected}")]
+    Supply {
+        /// Genesis balances + minted - burned.
+        expected: u64,
+        /// Sum of the balances.
+        got: u128,
+    },
+
+    // Certificates.
+    /// The certificate is of another block.
+    #[error("the certificate is for block {got} of another hash or height, expected {expected}")]
+    CertificateBlock {
+        /// Hash of the header.
+        expected: BlockHash,
+        /// The certificate's.
+        got: BlockHash,
+    },
+    /// A signer that has no vote.
+    #[error("the certificate is signed by {0}, which is not a validator")]
+    CertificateSigner(PublicKey),
+    /// A signer that is counted twice.
+    #[error("the certificate is signed by {0} twice")]
+    CertificateDuplicate(PublicKey),
+    /// A signature of a certificate.
+    #[error("the certificate")]
+    CertificateSignature(#[source] ProtoError),
+    /// Not more than two thirds.
+    #[error("the certificate has voting power {got} of {total}, more than two thirds are needed")]
+    CertificatePower {
+        /// Power that signed.
+        got: u64,
+        /// Power of all validators.
+        total: u64,
+    },
+
+    // Exports.
+    /// The file is cut, or its framing is wrong.
+    #[error("the file")]
+    Frame(#[source] crate::export::FrameError),
+    /// A genesis or block that is no message of the protocol.
+    #[error("the frame's content")]
+    Content(#[source] ProtoError),
+    /// The end names another height.
+    #[error("the file ends at height {expected}, its end mark says {got}")]
+    End {
+        /// Height of the last block.
+        expected: Height,
+        /// Height in the mark.
+        got: Height,
+    },
+
+    // Transactions.
+    /// The signature or the encoding.
+    #[error("the transaction")]
+    Transaction(#[source] ProtoError),
+    /// A nonce that is used up, or too far ahead.
+    #[error("the nonce is {got}, expected {} to {}", last.saturating_add(1), last.saturating_add(crate::limits::NONCE_STEP))]
+    Nonce {
+        /// The signer's last nonce.
+        last: u64,
+        /// The transaction's.
+        got: u64,
+    },
+    /// The account holds less.
+    #[error("account {account} holds {balance}, {needed} are needed")]
+    Balance {
+        /// Who pays.
+        account: PublicKey,
+        /// What it holds.
+        balance: u64,
+        /// What it is to pay.
+        needed: u64,
+    },
+    /// A number leaves 64 bits.
+    #[error("{0} leaves 64 bits")]
+    Overflow(&'static str),
+    /// The verifying key.
+    #[error("the verifying key")]
+    Key(#[source] ProofError),
+    /// The key stands for another model.
+    #[error("the verifying key is of model {got}, expected {expected}")]
+    KeyModel {
+        /// The model that is registered.
+        expected: ModelId,
+        /// The model in the key.
+        got: ModelId,
+    },
+    /// A key that anyone can forge under.
+    #[error("the verifying key is a test key, which only chains named test-* accept")]
+    TestKey,
+    /// Registered before.
+    #[error("model {0} is registered already")]
+    ModelExists(ModelId),
+    /// Not registered.
+    #[error("model {0} is not registered")]
+    ModelUnknown(ModelId),
+    /// No room for another model.
+    #[error("the chain has its greatest number of models, {0}")]
+    Models(usize),
+    /// No room for another miner.
+    #[error("the chain has its greatest number of miners, {0}")]
+    Miners(usize),
+
+    // Receipts.
+    /// Signed by a key that is no validator.
+    #[error("the receipt is signed by {0}, which is not a validator")]
+    NotValidator(PublicKey),
+    /// The validator has a part in its own receipt.
+    #[error("the validator {0} is the miner or the client of its own receipt")]
+    OwnReceipt(PublicKey),
+    /// The client is the miner.
+    #[error("{0} is both the client and the miner")]
+    OwnJob(PublicKey),
+    /// The client's signature or encoding.
+    #[error("the job")]
+    Job(#[source] ProtoError),
+    /// Not registered.
+    #[error("miner {0} is not registered")]
+    MinerUnknown(PublicKey),
+    /// Registered for other models.
+    #[error("miner {miner} is not registered for model {model}")]
+    MinerModel {
+        /// The miner.
+        miner: PublicKey,
+        /// The job's model.
+        model: ModelId,
+    },
+    /// The key given is not that of the job's model.
+    #[error("the job is for model {expected}, the key is of {got}")]
+    JobModel {
+        /// The job's.
+        expected: ModelId,
+        /// The key's.
+        got: ModelId,
+    },
+    /// The inputs do not fit the model.
+    #[error("the inputs of the job")]
+    Inputs(#[source] ProofError),
+    /// The outputs do not fit the model.
+    #[error("the outputs of the miner")]
+    Outputs(#[source] ProofError),
+    /// The job is settled, or too old to be.
+    #[error("nonce {nonce} of client {client} is closed")]
+    JobClosed {
+        /// The client.
+        client: PublicKey,
+        /// The job's nonce.
+        nonce: u64,
+    },
+    /// The job's nonce is too far ahead.
+    #[error("nonce {got} of client {client} is too far ahead of its greatest, {latest}")]
+    JobNonce {
+        /// The client.
+        client: PublicKey,
+        /// Its greatest nonce.
+        latest: u64,
+        /// The job's.
+        got: u64,
+    },
+    /// Two jobs with one nonce.
+    #[error("the nonce of job {got} belongs to job {first}")]
+    JobConflict {
+        /// The job that has it.
+        first: JobId,
+        /// The other.
+        got: JobId,
+    },
+    /// One assignment recorded twice.
+    #[error("job {job} has a receipt for miner {miner} already")]
+    DuplicateReceipt {
+        /// The job.
+        job: JobId,
+        /// The miner.
+        miner: PublicKey,
+    },
+    /// Too many assignments of one job.
+    #[error("job {0} has its greatest number of receipts, {max}", max = crate::limits::ATTEMPTS)]
+    Attempts(JobId),
+    /// An output or a proof that is not a signed message of the protocol.
+    #[error("the {what} of the miner")]
+    Evidence {
+        /// "output" or "proof".
+        what: &'static str,
+        /// Why.
+        source: ProtoError,
+    },
+    /// An output or a proof by somebody else.
+    #[error("the {what} is signed by {got}, the miner is {expected}")]
+    EvidenceSigner {
+        /// "output" or "proof".
+        what: &'static str,
+        /// The miner.
+        expected: PublicKey,
+        /// The signer.
+        got: PublicKey,
+    },
+    /// An output or a proof of another job.
+    #[error("the {what} is for job {got}, expected {expected}")]
+    EvidenceJob {
+        /// "output" or "proof".
+        what: &'static str,
+        /// The job.
+        expected: JobId,
+        /// The one it names.
+        got: JobId,
+    },
+    /// Timings that contradict the evidence.
+    #[error("the timings contradict the evidence: {0}")]
+    Timings(&'static str),
+    /// Another verdict follows from the evidence.
+    #[error("the verdict is \"{got}\", the evidence says \"{expected}\"")]
+    Verdict {
+        /// What the evidence says.
+        expected: Verdict,
+        /// What the receipt says.
+        got: Verdict,
+        /// Why the evidence says so.
+        #[source]
+        cause: Option<Box<Reason>>,
+    },
+    /// The proof.
+    #[error("the proof")]
+    Proof(#[source] ProofError),
+    /// Past the deadline.
+    #[error("the proof came after {got_us} us, the deadline was {deadline_ms} ms")]
+    Deadline {
+        /// The job's deadline.
+        deadline_ms: u64,
+        /// When it came.
+        got_us: u64,
+    },
+    /// There is no output.
+    #[error("no output that the miner signed for this job came")]
+    NoOutput,
+    /// There is no proof.
+    #[error("no proof that the miner signed for this job came")]
+    NoProof,
+}

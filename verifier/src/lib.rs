@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
+pub mod audit;
+pub mod certificate;
+pub mod epoch;
+mod error;
+pub mod export;
+pub mod jobs;
+pub mod limits;
+#[expect(clippy::as_conversions, reason = "a u128 is split into its halves")]
+pub mod proof;
+pub mod propose;
+pub mod receipt;
+pub mod state;
+pub mod transition;
+
+pub use error::{Reason, Rejection, describe};

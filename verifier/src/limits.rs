@@ -1,0 +1,19 @@
+//! Named limits of the ledger rules. Limits on sizes are in `assay_proto::limits`.
+
+/// Models of a chain.
+pub const MODELS: usize = 1 << 12;
+/// Miners of a chain.
+pub const MINERS: usize = assay_proto::limits::REPORT_MINERS;
+/// How far a transaction's nonce may be ahead of its signer's last one, and a job's nonce ahead of its client's
+/// greatest one: an account cannot be locked by one message.
+pub const NONCE_STEP: u64 = 1 << 20;
+/// Nonces of a client that stay open behind its greatest one: jobs in flight may end in any order within it.
+pub const JOB_WINDOW: u64 = 1024;
+/// Assignments of one job that the ledger records.
+pub const ATTEMPTS: usize = 16;
+/// Proofs that one batch verifies.
+pub const BATCH: usize = 128;
+/// Bytes of an export that the auditor holds at once, beyond one block.
+pub const AUDIT_WINDOW_BYTES: usize = 32 << 20;
+/// Blocks that the auditor holds at once.
+pub const AUDIT_WINDOW_BLOCKS: usize = 1024;

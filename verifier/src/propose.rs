@@ -1,0 +1,85 @@
+//! Making a block of candidate transactions by the rules that will judge it.
+
+use assay_proto::block::{Block, BlockHeader, transactions_root};
+use assay_proto::{Envelope, PublicKey, limits};
+
+use crate::error::{Reason, Rejection};
+use crate::state::{KeyCache, State};
+use crate::transition::{Run, Transition, fault, prepare};
+
+/// A candidate that may not apply where it stood.
+#[derive(Debug)]
+pub struct Dropped {
+    /// Its index among the candidates.
+    pub index: usize,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A block, what it does, and what became of the candidates.
+#[derive(Debug)]
+pub struct Proposal {
+    /// The block.
+    pub block: Block,
+    /// What it does.
+    pub transition: Transition,
+    /// Indices of the candidates in the block, in its order.
+    pub included: Vec<usize>,
+    /// Candidates that may not apply.
+    pub dropped: Vec<Dropped>,
+    /// How many candidates were looked at: those from this index on wait for another block.
+    pub considered: usize,
+}
+
+/// Makes the next block of candidates in their order. Its time is `time_ms`, or the parent's if that is later.
+///
+/// Candidates are considered until one does not fit; none is passed over, since a later nonce of the same signer would
+/// close an earlier one.
+pub fn propose(
+    state: &State,
+    proposer: PublicKey,
+    time_ms: u64,
+    candidates: &[Envelope],
+    keys: &KeyCache,
+) -> Result<Proposal, Rejection> {
+    if !state.validators().contains(&proposer) {
+        return Err(fault(state, None, Reason::Proposer(proposer)));
+    }
+    let fitting: Vec<_> = candidates.iter().take(room(candidates)).collect();
+    let considered = fitting.len();
+    let mut run = Run::begin(state);
+    let (mut transactions, mut included, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+    let prepared = prepare::prepare(state, &fitting, keys);
+    for ((index, prepared), candidate) in prepared.into_iter().enumerate().zip(fitting) {
+        match prepared.and_then(|prepared| run.execute(prepared, keys)) {
+            Ok(()) => {
+                included.push(index);
+                transactions.push(candidate.clone());
+            }
+            Err(reason) => dropped.push(Dropped { index, reason }),
+        }
+    }
+    let ended = run.finish().map_err(|reason| fault(state, None, reason))?;
+    let header = BlockHeader {
+        chain_id: state.chain_id().clone(),
+        height: state.head().height.next(),
+        parent: state.head().hash,
+        time_ms: time_ms.max(state.head().time_ms),
+        proposer,
+        transactions_root: transactions_root(&transactions),
+        state_root: ended.root(),
+    };
+    let transition = ended.into_transition(state, &header);
+    Ok(Proposal { block: Block { header, transactions }, transition, included, dropped, considered })
+}
+
+/// How many candidates fit into one block together.
+fn room(candidates: &[Envelope]) -> usize {
+    // A transaction in a block takes its bytes, a tag and a length of at most 5 bytes.
+    let mut bytes = limits::HEADER_BYTES;
+    let fits = |candidate: &&Envelope| {
+        bytes = bytes.saturating_add(candidate.encoded_len()).saturating_add(6);
+        bytes <= limits::BLOCK_BYTES
+    };
+    candidates.iter().take(limits::TRANSACTIONS).take_while(fits).count()
+}

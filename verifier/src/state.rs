@@ -1,0 +1,314 @@
+//! The state of the ledger after a block, and its commitment.
+//!
+//! A state is a set of records, each a key and a value:
+//!
+//! ```text
+//! key   = tag || id            value = borsh of the record
+//! root  = BLAKE3-derive_key("assay.v1 state", genesis hash || height || for each record: len(key) || key || len(value) || value)
+//! ```
+//!
+//! in ascending order of the keys, numbers as 8 bytes, little-endian. Two records stay outside the root: the head,
+//! since the hash of the last header covers the root, and the bytes of verifying keys, whose digest stands in the
+//! model's record.
+
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use assay_proto::genesis::{Genesis, Parameters};
+use assay_proto::{BlockHash, ChainId, Epoch, Height, ModelId, PublicKey, Root};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::certificate::ValidatorSet;
+use crate::error::Reason;
+use crate::jobs::ClientJobs;
+use crate::proof::{ProofError, VerifyingKey};
+
+pub use record::{Record, RecordError};
+
+/// The last block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Head {
+    /// Its height; 0 for the genesis.
+    pub height: Height,
+    /// Hash of its header, or of the genesis.
+    pub hash: BlockHash,
+    /// Its time.
+    pub time_ms: u64,
+}
+
+/// Base units: `genesis + minted - burned` is the sum of all balances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Supply {
+    /// Balances of the genesis.
+    pub genesis: u64,
+    /// Minted by epochs.
+    pub minted: u64,
+    /// Taken out of circulation.
+    pub burned: u64,
+}
+
+impl Supply {
+    /// What the balances add up to.
+    pub fn total(&self) -> u64 {
+        self.genesis.saturating_add(self.minted).saturating_sub(self.burned)
+    }
+}
+
+/// An account. One that was never named holds nothing and has nonce 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Account {
+    /// Base units.
+    pub balance: u64,
+    /// Of its latest transaction.
+    pub nonce: u64,
+}
+
+/// BLAKE3 of the bytes of a verifying key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct KeyDigest(pub [u8; 32]);
+
+impl KeyDigest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(blake3::hash(bytes).into())
+    }
+}
+
+/// A registered model.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Model {
+    /// Name for people.
+    pub name: String,
+    /// Who registered it.
+    pub owner: PublicKey,
+    /// Names its verifying key.
+    pub key: KeyDigest,
+}
+
+/// Assignments of a miner in the running epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Work {
+    /// Ended verified.
+    pub verified: u64,
+    /// Ended with an invalid proof or a malformed output.
+    pub invalid: u64,
+    /// Ended late.
+    pub late: u64,
+    /// Ended absent.
+    pub absent: u64,
+    /// Sum of the qualities of the verified ones, parts per million each.
+    pub quality_ppm_sum: u64,
+}
+
+/// A registered miner.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Miner {
+    /// Where its Miner service is.
+    pub endpoint: String,
+    /// Models that it serves.
+    pub models: BTreeSet<ModelId>,
+    /// Reputation, parts per million.
+    pub reputation_ppm: u64,
+    /// Base units that it was paid or awarded since it registered.
+    pub earned: u64,
+    /// Its running epoch.
+    pub work: Work,
+}
+
+/// The ledger after a block. Values of this type come from a genesis and valid blocks, or from the records of one
+/// that did.
+#[derive(Clone, Debug)]
+pub struct State {
+    genesis: Arc<Genesis>,
+    genesis_hash: BlockHash,
+    validators: Arc<ValidatorSet>,
+    pub(crate) head: Head,
+    pub(crate) supply: Supply,
+    pub(crate) accounts: BTreeMap<PublicKey, Account>,
+    pub(crate) models: BTreeMap<ModelId, Model>,
+    pub(crate) miners: BTreeMap<PublicKey, Miner>,
+    pub(crate) clients: BTreeMap<PublicKey, ClientJobs>,
+    pub(crate) keys: BTreeMap<KeyDigest, Arc<[u8]>>,
+}
+
+impl State {
+    /// The state before the first block.
+    pub fn genesis(genesis: Genesis) -> Result<Self, Reason> {
+        genesis.check().map_err(Reason::Content)?;
+        let account = |balance| Account { balance, nonce: 0 };
+        let accounts: BTreeMap<_, _> =
+            genesis.accounts.iter().map(|entry| (entry.public_key, account(entry.balance))).collect();
+        let balances = accounts.values().fold(0, |sum: u64, account| sum.saturating_add(account.balance));
+        let genesis_hash = genesis.hash();
+        Ok(Self {
+            validators: Arc::new(ValidatorSet::of(&genesis)),
+            head: Head { height: Height(0), hash: genesis_hash, time_ms: genesis.time_ms },
+            supply: Supply { genesis: balances, minted: 0, burned: 0 },
+            accounts,
+            models: BTreeMap::new(),
+            miners: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            genesis: Arc::new(genesis),
+            genesis_hash,
+        })
+    }
+
+    /// The genesis of the chain.
+    pub fn genesis_block(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// Hash of the genesis.
+    pub fn genesis_hash(&self) -> BlockHash {
+        self.genesis_hash
+    }
+
+    /// Name of the chain.
+    pub fn chain_id(&self) -> &ChainId {
+        &self.genesis.chain_id
+    }
+
+    /// Numbers of the rules.
+    pub fn parameters(&self) -> &Parameters {
+        &self.genesis.parameters
+    }
+
+    /// Validators.
+    pub fn validators(&self) -> &ValidatorSet {
+        &self.validators
+    }
+
+    /// The last block.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Base units in existence.
+    pub fn supply(&self) -> &Supply {
+        &self.supply
+    }
+
+    /// An account; the empty one if it was never named.
+    pub fn account(&self, key: &PublicKey) -> Account {
+        self.accounts.get(key).copied().unwrap_or_default()
+    }
+
+    /// A registered model.
+    pub fn model(&self, id: &ModelId) -> Option<&Model> {
+        self.models.get(id)
+    }
+
+    /// Models in ascending order of their ids.
+    pub fn models(&self) -> impl Iterator<Item = (&ModelId, &Model)> {
+        self.models.iter()
+    }
+
+    /// Bytes of a model's verifying key.
+    pub fn verifying_key(&self, id: &ModelId) -> Option<&Arc<[u8]>> {
+        self.keys.get(&self.models.get(id)?.key)
+    }
+
+    /// A registered miner.
+    pub fn miner(&self, key: &PublicKey) -> Option<&Miner> {
+        self.miners.get(key)
+    }
+
+    /// Miners in ascending order of their keys.
+    pub fn miners(&self) -> impl Iterator<Item = (&PublicKey, &Miner)> {
+        self.miners.iter()
+    }
+
+    /// Nonces of a client, if it has had a receipt.
+    pub fn client(&self, key: &PublicKey) -> Option<&ClientJobs> {
+        self.clients.get(key)
+    }
+
+    /// The epoch that a block at this height belongs to.
+    pub fn epoch_of(&self, height: Height) -> Epoch {
+        Epoch(height.0.saturating_sub(1).checked_div(self.parameters().tempo).unwrap_or(0).saturating_add(1))
+    }
+
+    /// Whether the running epoch has an assignment, so that ending it changes something.
+    pub fn has_work(&self) -> bool {
+        self.miners.values().any(|miner| miner.work != Work::default())
+    }
+
+    /// Every record, in ascending order of the keys.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        record::all(self)
+    }
+
+    /// The records that differ from those of an earlier state of the same chain. None is ever deleted.
+    pub fn changes_since(&self, earlier: &Self) -> Vec<Record> {
+        record::changes(earlier, self)
+    }
+
+    /// The state of stored records, each as `(key, value)`, in any order.
+    pub fn from_records<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        genesis: Genesis,
+        records: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, RecordError> {
+        record::collect(genesis, records)
+    }
+
+    /// The commitment to this state.
+    pub fn root(&self) -> Root {
+        let mut hasher = blake3::Hasher::new_derive_key("assay.v1 state");
+        hasher.update(&self.genesis_hash.0).update(&self.head.height.0.to_le_bytes());
+        for record in self.records().filter(Record::is_committed) {
+            for part in [record.key(), record.value()] {
+                // A length in memory fits 64 bits.
+                hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+                hasher.update(&part);
+            }
+        }
+        Root(hasher.finalize().into())
+    }
+
+    /// Whether the balances add up to the supply.
+    pub fn check_supply(&self) -> Result<(), Reason> {
+        let got: u128 = self.accounts.values().map(|account| u128::from(account.balance)).sum();
+        let expected = self.supply.total();
+        if got == u128::from(expected) { Ok(()) } else { Err(Reason::Supply { expected, got }) }
+    }
+}
+
+/// Verifying keys, decoded once. Entries are named by the digest of their bytes, so that one cache serves every state
+/// of every chain.
+#[derive(Debug, Default)]
+pub struct KeyCache(Mutex<BTreeMap<KeyDigest, VerifyingKey>>);
+
+impl KeyCache {
+    /// An empty cache.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The key of a registered model.
+    pub fn model(&self, state: &State, id: &ModelId) -> Result<VerifyingKey, Reason> {
+        let model = state.models.get(id).ok_or(Reason::ModelUnknown(*id))?;
+        let bytes = state.keys.get(&model.key).ok_or(Reason::ModelUnknown(*id))?;
+        self.get(model.key, bytes).map_err(Reason::Key)
+    }
+
+    /// The key of these bytes.
+    pub(crate) fn get(&self, digest: KeyDigest, bytes: &[u8]) -> Result<VerifyingKey, ProofError> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        match known {
+            Some(key) => Ok(key),
+            None => {
+                let key = VerifyingKey::decode(bytes)?;
+                self.insert(digest, key.clone());
+                Ok(key)
+            }
+        }
+    }
+
+    /// Keeps a decoded key.
+    pub(crate) fn insert(&self, digest: KeyDigest, key: VerifyingKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, key);
+    }
+}

@@ -1,0 +1,200 @@
+//! A state as records: what a store keeps and what the root commits to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use assay_proto::genesis::Genesis;
+use assay_proto::{Height, ModelId, PublicKey};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::{Account, Head, KeyDigest, Miner, Model, State, Supply};
+use crate::error::Reason;
+use crate::jobs::ClientJobs;
+
+/// One entry of a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// The last block.
+    Head(Head),
+    /// Base units in existence.
+    Supply(Supply),
+    /// An account.
+    Account(PublicKey, Account),
+    /// A model.
+    Model(ModelId, Model),
+    /// A miner.
+    Miner(PublicKey, Miner),
+    /// Nonces of a client.
+    Client(PublicKey, ClientJobs),
+    /// Bytes of a verifying key.
+    Key(KeyDigest, Arc<[u8]>),
+}
+
+/// Why stored records are not a state.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The genesis that goes with them.
+    #[error("the genesis of the state")]
+    Genesis(#[source] Reason),
+    /// A key of no known form.
+    #[error("no record has the key {0}")]
+    Key(String),
+    /// A value that does not decode, or not under its key.
+    #[error("the record {key} has a malformed value")]
+    Value {
+        /// Its key in hexadecimal.
+        key: String,
+    },
+    /// There must be exactly one head and one supply, and every model needs its verifying key.
+    #[error("the state has no {0}")]
+    Missing(&'static str),
+    /// Records of different heights, or of another genesis.
+    #[error("the records contradict each other")]
+    Inconsistent(#[source] Reason),
+}
+
+const HEAD: u8 = 0;
+const SUPPLY: u8 = 1;
+const ACCOUNT: u8 = 2;
+const MODEL: u8 = 3;
+const MINER: u8 = 4;
+const CLIENT: u8 = 5;
+const KEY: u8 = 6;
+
+impl Record {
+    /// `tag || id`.
+    pub fn key(&self) -> Vec<u8> {
+        let tagged = |tag: u8, id: &[u8]| [&[tag], id].concat();
+        match self {
+            Self::Head(_) => vec![HEAD],
+            Self::Supply(_) => vec![SUPPLY],
+            Self::Account(id, _) => tagged(ACCOUNT, &id.0),
+            Self::Model(id, _) => tagged(MODEL, &id.0),
+            Self::Miner(id, _) => tagged(MINER, &id.0),
+            Self::Client(id, _) => tagged(CLIENT, &id.0),
+            Self::Key(id, _) => tagged(KEY, &id.0),
+        }
+    }
+
+    /// The value's bytes.
+    pub fn value(&self) -> Vec<u8> {
+        match self {
+            Self::Head(value) => encode(value),
+            Self::Supply(value) => encode(value),
+            Self::Account(_, value) => encode(value),
+            Self::Model(_, value) => encode(value),
+            Self::Miner(_, value) => encode(value),
+            Self::Client(_, value) => encode(value),
+            Self::Key(_, bytes) => bytes.to_vec(),
+        }
+    }
+
+    /// Whether the root takes it in.
+    pub fn is_committed(&self) -> bool {
+        !matches!(self, Self::Head(_) | Self::Key(..))
+    }
+
+    /// The record of a stored key and value.
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, RecordError> {
+        let unknown = || RecordError::Key(name(key));
+        let (&tag, id) = key.split_first().ok_or_else(unknown)?;
+        if matches!(tag, HEAD | SUPPLY) {
+            return match (tag, id) {
+                (HEAD, []) => Ok(Self::Head(decode(key, value)?)),
+                (SUPPLY, []) => Ok(Self::Supply(decode(key, value)?)),
+                _ => Err(unknown()),
+            };
+        }
+        let id: [u8; 32] = id.try_into().map_err(|_| unknown())?;
+        match tag {
+            ACCOUNT => Ok(Self::Account(PublicKey(id), decode(key, value)?)),
+            MODEL => Ok(Self::Model(ModelId(id), decode(key, value)?)),
+            MINER => Ok(Self::Miner(PublicKey(id), decode(key, value)?)),
+            CLIENT => Ok(Self::Client(PublicKey(id), decode(key, value)?)),
+            KEY if KeyDigest::of(value) == KeyDigest(id) => Ok(Self::Key(KeyDigest(id), value.into())),
+            KEY => Err(RecordError::Value { key: name(key) }),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+fn encode<T: BorshSerialize>(value: &T) -> Vec<u8> {
+    // A Vec takes any number of bytes, and no type here has an encoding that can fail.
+    borsh::to_vec(value).unwrap_or_default()
+}
+
+fn decode<T: BorshDeserialize>(key: &[u8], value: &[u8]) -> Result<T, RecordError> {
+    borsh::from_slice(value).map_err(|_| RecordError::Value { key: name(key) })
+}
+
+fn name(key: &[u8]) -> String {
+    key.iter().take(40).map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn all(state: &State) -> impl Iterator<Item = Record> + '_ {
+    let single = [Record::Head(state.head), Record::Supply(state.supply)];
+    let accounts = state.accounts.iter().map(|(&id, &value)| Record::Account(id, value));
+    let models = state.models.iter().map(|(&id, value)| Record::Model(id, value.clone()));
+    let miners = state.miners.iter().map(|(&id, value)| Record::Miner(id, value.clone()));
+    let clients = state.clients.iter().map(|(&id, value)| Record::Client(id, value.clone()));
+    let keys = state.keys.iter().map(|(&id, value)| Record::Key(id, value.clone()));
+    single.into_iter().chain(accounts).chain(models).chain(miners).chain(clients).chain(keys)
+}
+
+pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
+    let mut records = Vec::new();
+    if old.head != new.head {
+        records.push(Record::Head(new.head));
+    }
+    if old.supply != new.supply {
+        records.push(Record::Supply(new.supply));
+    }
+    records.extend(changed(&old.accounts, &new.accounts).map(|(&id, &value)| Record::Account(id, value)));
+    records.extend(changed(&old.models, &new.models).map(|(&id, value)| Record::Model(id, value.clone())));
+    records.extend(changed(&old.miners, &new.miners).map(|(&id, value)| Record::Miner(id, value.clone())));
+    records.extend(changed(&old.clients, &new.clients).map(|(&id, value)| Record::Client(id, value.clone())));
+    // The bytes under a digest never change.
+    let keys = new.keys.iter().filter(|(digest, _)| !old.keys.contains_key(digest));
+    records.extend(keys.map(|(&id, value)| Record::Key(id, value.clone())));
+    records
+}
+
+fn changed<'a, K: Ord, V: PartialEq>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    new.iter().filter(|(key, value)| old.get(key) != Some(value))
+}
+
+pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    genesis: Genesis,
+    records: impl IntoIterator<Item = (K, V)>,
+) -> Result<State, RecordError> {
+    let mut state = State::genesis(genesis).map_err(RecordError::Genesis)?;
+    let start = state.clone();
+    state.accounts.clear();
+    let (mut head, mut supply) = (None, None);
+    for (key, value) in records {
+        match Record::decode(key.as_ref(), value.as_ref())? {
+            Record::Head(value) => head = Some(value),
+            Record::Supply(value) => supply = Some(value),
+            Record::Account(id, value) => drop(state.accounts.insert(id, value)),
+            Record::Model(id, value) => drop(state.models.insert(id, value)),
+            Record::Miner(id, value) => drop(state.miners.insert(id, value)),
+            Record::Client(id, value) => drop(state.clients.insert(id, value)),
+            Record::Key(id, value) => drop(state.keys.insert(id, value)),
+        }
+    }
+    state.head = head.ok_or(RecordError::Missing("head"))?;
+    state.supply = supply.ok_or(RecordError::Missing("supply"))?;
+    let registered: BTreeSet<KeyDigest> = state.models.values().map(|model| model.key).collect();
+    if registered != state.keys.keys().copied().collect() {
+        return Err(RecordError::Missing("verifying key of a model, or the model of a key"));
+    }
+    if state.head.height == Height(0) && state.head.hash != start.genesis_hash {
+        let (expected, got) = (start.genesis_hash, state.head.hash);
+        return Err(RecordError::Inconsistent(Reason::Parent { expected, got }));
+    }
+    state.check_supply().map_err(RecordError::Inconsistent)?;
+    Ok(state)
+}

@@ -1,0 +1,221 @@
+//! What each kind of transaction needs and does.
+
+use assay_proto::job::Job;
+use assay_proto::receipt::{Receipt, Verdict};
+use assay_proto::transaction::{RegisterMiner, RegisterModel};
+use assay_proto::{JobId, PublicKey, Signed};
+
+use super::LoggedReceipt;
+use super::prepare::{Action, Judged, Prepared};
+use crate::error::Reason;
+use crate::jobs::ClientJobs;
+use crate::proof::VerifyingKey;
+use crate::state::{Account, KeyCache, KeyDigest, Miner, Model, State, Work};
+use crate::{epoch, limits, receipt};
+
+/// The effect of a receipt.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    job_id: JobId,
+    miner: PublicKey,
+    verdict: Verdict,
+}
+
+impl Logged {
+    pub(crate) fn at(self, index: usize) -> LoggedReceipt {
+        // A block has at most `limits::TRANSACTIONS` transactions.
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        LoggedReceipt { index, job_id: self.job_id, miner: self.miner, verdict: self.verdict }
+    }
+}
+
+/// Applies one transaction, or leaves the state as it is.
+pub(crate) fn execute(
+    state: &mut State,
+    prepared: Prepared,
+    keys: &KeyCache,
+) -> Result<Option<Logged>, Reason> {
+    let Prepared { signer, nonce, action } = prepared;
+    let last = state.account(&signer).nonce;
+    if !(1..=limits::NONCE_STEP).contains(&nonce.saturating_sub(last)) {
+        return Err(Reason::Nonce { last, got: nonce });
+    }
+    let logged = match action {
+        Action::RegisterModel(body, key) => {
+            register_model(state, signer, body, key, keys)?;
+            None
+        }
+        Action::RegisterMiner(body) => {
+            register_miner(state, signer, body)?;
+            None
+        }
+        Action::Transfer(body) => {
+            pay(state, signer, body.to, body.amount)?;
+            None
+        }
+        Action::Receipt(judged) => Some(settle(state, signer, *judged, keys)?),
+    };
+    state.accounts.entry(signer).or_default().nonce = nonce;
+    Ok(logged)
+}
+
+fn register_model(
+    state: &mut State,
+    signer: PublicKey,
+    body: RegisterModel,
+    key: VerifyingKey,
+    keys: &KeyCache,
+) -> Result<(), Reason> {
+    let RegisterModel { model_id, name, verifying_key } = body;
+    let got = receipt::key_model(&key);
+    if got != model_id {
+        return Err(Reason::KeyModel { expected: model_id, got });
+    }
+    if key.is_test_key() && !state.chain_id().as_str().starts_with("test-") {
+        return Err(Reason::TestKey);
+    }
+    if state.models.contains_key(&model_id) {
+        return Err(Reason::ModelExists(model_id));
+    }
+    if state.models.len() >= limits::MODELS {
+        return Err(Reason::Models(limits::MODELS));
+    }
+    let digest = KeyDigest(key.digest());
+    keys.insert(digest, key);
+    state.keys.insert(digest, verifying_key.into());
+    state.models.insert(model_id, Model { name, owner: signer, key: digest });
+    Ok(())
+}
+
+fn register_miner(state: &mut State, signer: PublicKey, body: RegisterMiner) -> Result<(), Reason> {
+    if let Some(unknown) = body.model_ids.iter().find(|id| !state.models.contains_key(id)) {
+        return Err(Reason::ModelUnknown(*unknown));
+    }
+    if !state.miners.contains_key(&signer) && state.miners.len() >= limits::MINERS {
+        return Err(Reason::Miners(limits::MINERS));
+    }
+    let fresh = || Miner {
+        endpoint: String::new(),
+        models: Default::default(),
+        reputation_ppm: 0,
+        earned: 0,
+        work: Work::default(),
+    };
+    let miner = state.miners.entry(signer).or_insert_with(fresh);
+    miner.endpoint = body.endpoint;
+    miner.models = body.model_ids.into_iter().collect();
+    Ok(())
+}
+
+/// Moves base units between accounts, or nothing.
+fn pay(state: &mut State, from: PublicKey, to: PublicKey, amount: u64) -> Result<(), Reason> {
+    let balance = state.account(&from).balance;
+    let left = balance.checked_sub(amount);
+    let left = left.ok_or(Reason::Balance { account: from, balance, needed: amount })?;
+    if from == to || amount == 0 {
+        return Ok(());
+    }
+    credit(state, to, amount)?;
+    state.accounts.entry(from).or_default().balance = left;
+    Ok(())
+}
+
+/// Adds to an account, or nothing.
+pub(crate) fn credit(state: &mut State, to: PublicKey, amount: u64) -> Result<(), Reason> {
+    let Account { balance, .. } = state.account(&to);
+    let sum = balance.checked_add(amount).ok_or(Reason::Overflow("a balance"))?;
+    if amount > 0 {
+        state.accounts.entry(to).or_default().balance = sum;
+    }
+    Ok(())
+}
+
+/// Whether a job may be brokered in this state: what the broker asks before it accepts a job, and what its receipt is
+/// held against later. Returns the key under which the proof must hold.
+pub fn check_job(state: &State, job: &Signed<Job>, keys: &KeyCache) -> Result<VerifyingKey, Reason> {
+    let key = keys.model(state, &job.value().model_id)?;
+    receipt::check_job(job.value(), &key)?;
+    let (client, job_id) = (job.signer(), job.id(state.chain_id()));
+    jobs(state, &client).check(client, job.value().nonce, job_id)?;
+    let balance = state.account(&client).balance;
+    if balance < job.value().max_price {
+        return Err(Reason::Balance { account: client, balance, needed: job.value().max_price });
+    }
+    Ok(key)
+}
+
+fn jobs(state: &State, client: &PublicKey) -> ClientJobs {
+    state.clients.get(client).cloned().unwrap_or_default()
+}
+
+fn settle(state: &mut State, signer: PublicKey, judged: Judged, keys: &KeyCache) -> Result<Logged, Reason> {
+    let Judged { receipt: Receipt { evidence, verdict }, job, key, judgement } = judged;
+    let (client, miner_key, job_id) = (job.signer(), evidence.miner, job.id(state.chain_id()));
+    let job = job.value();
+    check_parties(state, signer, client, miner_key)?;
+    let model = state.models.get(&job.model_id).ok_or(Reason::ModelUnknown(job.model_id))?;
+    let miner = state.miners.get(&miner_key).ok_or(Reason::MinerUnknown(miner_key))?;
+    if !miner.models.contains(&job.model_id) {
+        return Err(Reason::MinerModel { miner: miner_key, model: job.model_id });
+    }
+    let mut client_jobs = jobs(state, &client);
+    client_jobs.check_attempt(client, job.nonce, job_id, miner_key)?;
+    let judgement = if key == Some(model.key) {
+        judgement?
+    } else {
+        receipt::judge(state.chain_id(), &evidence, &keys.model(state, &job.model_id)?)?
+    };
+    if judgement.verdict != verdict {
+        let cause = judgement.cause.map(Box::new);
+        return Err(Reason::Verdict { expected: judgement.verdict, got: verdict, cause });
+    }
+    let settled = verdict == Verdict::Verified;
+    if settled {
+        pay(state, client, miner_key, job.max_price)?;
+    }
+    client_jobs.record(job.nonce, job_id, miner_key, settled);
+    state.clients.insert(client, client_jobs);
+    let quality = epoch::quality_ppm(state.parameters(), evidence.proof_us);
+    if let Some(miner) = state.miners.get_mut(&miner_key) {
+        count(miner, verdict, quality, job.max_price);
+    }
+    Ok(Logged { job_id, miner: miner_key, verdict })
+}
+
+fn check_parties(
+    state: &State,
+    signer: PublicKey,
+    client: PublicKey,
+    miner: PublicKey,
+) -> Result<(), Reason> {
+    if !state.validators().contains(&signer) {
+        return Err(Reason::NotValidator(signer));
+    }
+    if signer == client || signer == miner {
+        return Err(Reason::OwnReceipt(signer));
+    }
+    if client == miner {
+        return Err(Reason::OwnJob(client));
+    }
+    Ok(())
+}
+
+/// Counts an assignment in its miner's epoch. An invalid answer costs the reputation at once.
+fn count(miner: &mut Miner, verdict: Verdict, quality_ppm: u64, price: u64) {
+    let work = &mut miner.work;
+    let counter = match verdict {
+        Verdict::Verified => &mut work.verified,
+        Verdict::InvalidProof | Verdict::Malformed => &mut work.invalid,
+        Verdict::Late => &mut work.late,
+        Verdict::Absent => &mut work.absent,
+    };
+    *counter = counter.saturating_add(1);
+    match verdict {
+        Verdict::Verified => {
+            work.quality_ppm_sum = work.quality_ppm_sum.saturating_add(quality_ppm);
+            miner.earned = miner.earned.saturating_add(price);
+        }
+        Verdict::InvalidProof | Verdict::Malformed => miner.reputation_ppm = 0,
+        Verdict::Late | Verdict::Absent => {}
+    }
+}

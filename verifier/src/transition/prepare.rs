@@ -1,0 +1,218 @@
+//! The part of applying transactions that does not depend on their order, for many transactions at once.
+//!
+//! Receipts are judged under the key of their model: the state's, or else the first one registered among the
+//! transactions. Where the state that a receipt finally meets holds another key, it is judged again there; so what is
+//! prepared ahead saves time and decides nothing.
+
+use std::collections::BTreeMap;
+
+use assay_proto::job::Job;
+use assay_proto::receipt::{Receipt, Verdict};
+use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::{ChainId, Envelope, ModelId, PublicKey, Signed};
+use rayon::prelude::*;
+
+use crate::error::Reason;
+use crate::limits;
+use crate::proof::{self, ProofError, Statement, VerifyingKey};
+use crate::receipt::{self, Finding, Judgement};
+use crate::state::{KeyCache, KeyDigest, State};
+
+/// A transaction whose signature holds.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(super) signer: PublicKey,
+    pub(super) nonce: u64,
+    pub(super) action: Action,
+}
+
+/// What it asks for, with what was found out about it.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// The decoded key is that of the registration.
+    RegisterModel(RegisterModel, VerifyingKey),
+    /// Nothing to find out ahead.
+    RegisterMiner(RegisterMiner),
+    /// Nothing to find out ahead.
+    Transfer(Transfer),
+    /// The receipt with its evidence judged.
+    Receipt(Box<Judged>),
+}
+
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) receipt: Receipt,
+    /// The job in the evidence, opened.
+    pub(super) job: Signed<Job>,
+    /// The key under which the evidence was judged; none if the job's model has none.
+    pub(super) key: Option<KeyDigest>,
+    pub(super) judgement: Result<Judgement, Reason>,
+}
+
+/// A receipt between its examination and the check of its proof.
+struct Examined {
+    key: VerifyingKey,
+    finding: Result<Finding, Reason>,
+}
+
+/// Prepares transactions that are to apply after `state`, in this order. One result each.
+pub(crate) fn prepare(
+    state: &State,
+    transactions: &[&Envelope],
+    keys: &KeyCache,
+) -> Vec<Result<Prepared, Reason>> {
+    let chain = state.chain_id();
+    let opened: Vec<_> = transactions.par_iter().map(|envelope| open(chain, envelope)).collect();
+    let registered = registrations(&opened);
+    let key_of = |id: &ModelId| match registered.get(id) {
+        Some(key) if state.model(id).is_none() => Ok((*key).clone()),
+        Some(_) | None => keys.model(state, id),
+    };
+    let examined: Vec<Option<Examined>> =
+        opened.par_iter().map(|opened| examine(chain, opened, &key_of)).collect();
+    let mut proofs = check_proofs(&opened, &examined);
+    let finish = |(index, (opened, examined)): (usize, (Result<Opened, Reason>, Option<Examined>))| {
+        let Opened { signer, nonce, content } = opened?;
+        let action = match content {
+            Content::RegisterModel(body, key) => Action::RegisterModel(body, key),
+            Content::RegisterMiner(body) => Action::RegisterMiner(body),
+            Content::Transfer(body) => Action::Transfer(body),
+            Content::Receipt(receipt, job) => {
+                Action::Receipt(Box::new(judged(*receipt, job, examined, proofs.remove(&index))))
+            }
+        };
+        Ok(Prepared { signer, nonce, action })
+    };
+    opened.into_iter().zip(examined).enumerate().map(finish).collect()
+}
+
+/// A transaction with its signature checked, and its content decoded further.
+struct Opened {
+    signer: PublicKey,
+    nonce: u64,
+    content: Content,
+}
+
+enum Content {
+    RegisterModel(RegisterModel, VerifyingKey),
+    RegisterMiner(RegisterMiner),
+    Transfer(Transfer),
+    Receipt(Box<Receipt>, Signed<Job>),
+}
+
+fn open(chain: &ChainId, envelope: &Envelope) -> Result<Opened, Reason> {
+    let transaction: Signed<Transaction> = envelope.open(chain).map_err(Reason::Transaction)?;
+    let signer = transaction.signer();
+    let Transaction { nonce, body } = transaction.into_parts().0;
+    let content = match body {
+        Body::RegisterModel(body) => {
+            let key = VerifyingKey::decode(&body.verifying_key).map_err(Reason::Key)?;
+            Content::RegisterModel(body, key)
+        }
+        Body::RegisterMiner(body) => Content::RegisterMiner(body),
+        Body::Transfer(body) => Content::Transfer(body),
+        Body::Receipt(receipt) => {
+            let job = receipt::open_job(chain, &receipt.evidence.job)?;
+            Content::Receipt(receipt, job)
+        }
+    };
+    Ok(Opened { signer, nonce, content })
+}
+
+/// The first registration of each model.
+fn registrations(opened: &[Result<Opened, Reason>]) -> BTreeMap<ModelId, &VerifyingKey> {
+    let mut first = BTreeMap::new();
+    for opened in opened.iter().flatten() {
+        if let Content::RegisterModel(body, key) = &opened.content {
+            first.entry(body.model_id).or_insert(key);
+        }
+    }
+    first
+}
+
+fn receipt_of(opened: &Result<Opened, Reason>) -> Option<(&Receipt, &Signed<Job>)> {
+    match &opened.as_ref().ok()?.content {
+        Content::Receipt(receipt, job) => Some((receipt, job)),
+        Content::RegisterModel(..) | Content::RegisterMiner(_) | Content::Transfer(_) => None,
+    }
+}
+
+fn examine(
+    chain: &ChainId,
+    opened: &Result<Opened, Reason>,
+    key_of: &(impl Fn(&ModelId) -> Result<VerifyingKey, Reason> + Sync),
+) -> Option<Examined> {
+    let (receipt, job) = receipt_of(opened)?;
+    let key = key_of(&job.value().model_id).ok()?;
+    let finding = receipt::examine(chain, &receipt.evidence, job, &key);
+    Some(Examined { key, finding })
+}
+
+fn judged(
+    receipt: Receipt,
+    job: Signed<Job>,
+    examined: Option<Examined>,
+    proof: Option<Result<(), ProofError>>,
+) -> Judged {
+    let unknown = || Reason::ModelUnknown(job.value().model_id);
+    let key = examined.as_ref().map(|examined| KeyDigest(examined.key.digest()));
+    let finding = examined.map_or_else(|| Err(unknown()), |examined| examined.finding);
+    let judgement = finding.map(|finding| match finding {
+        Finding::Decided(judgement) => judgement,
+        // Every claim was checked; one that was not would not count.
+        Finding::Claim { holds, .. } => receipt::conclude(proof.unwrap_or(Err(ProofError::Invalid)), holds),
+    });
+    Judged { receipt, job, key, judgement }
+}
+
+type Item = (Statement, Vec<u8>);
+
+/// Claims under one key, and the transactions that they are from.
+struct Group {
+    key: VerifyingKey,
+    indices: Vec<usize>,
+    items: Vec<Item>,
+}
+
+/// Checks the proof of every claim; results by index of the transaction.
+fn check_proofs(
+    opened: &[Result<Opened, Reason>],
+    examined: &[Option<Examined>],
+) -> BTreeMap<usize, Result<(), ProofError>> {
+    // Proofs that should hold go into batches of one key; those that should not are checked alone.
+    let mut groups: BTreeMap<(bool, [u8; 32]), Group> = BTreeMap::new();
+    for (index, (opened, examined)) in opened.iter().zip(examined).enumerate() {
+        let Some(Examined { key, finding: Ok(Finding::Claim { statement, proof, .. }) }) = examined else {
+            continue;
+        };
+        let holds = receipt_of(opened).is_some_and(|(receipt, _)| match receipt.verdict {
+            Verdict::Verified | Verdict::Late => true,
+            Verdict::InvalidProof | Verdict::Malformed | Verdict::Absent => false,
+        });
+        let fresh = || Group { key: key.clone(), indices: Vec::new(), items: Vec::new() };
+        let group = groups.entry((holds, key.digest())).or_insert_with(fresh);
+        group.indices.push(index);
+        group.items.push((statement.clone(), proof.clone()));
+    }
+    let batches: Vec<(&VerifyingKey, &[usize], &[Item])> = groups
+        .iter()
+        .flat_map(|((holds, _), Group { key, indices, items })| {
+            let size = if *holds { limits::BATCH } else { 1 };
+            let pairs = indices.chunks(size).zip(items.chunks(size));
+            pairs.map(move |(indices, items)| (key, indices, items))
+        })
+        .collect();
+    batches.par_iter().flat_map(|(key, indices, items)| check_batch(key, indices, items)).collect()
+}
+
+fn check_batch(
+    key: &VerifyingKey,
+    indices: &[usize],
+    items: &[Item],
+) -> Vec<(usize, Result<(), ProofError>)> {
+    if proof::verify_batch(key, items).is_ok() {
+        return indices.iter().map(|&index| (index, Ok(()))).collect();
+    }
+    let alone = |(&index, (statement, proof)): (&usize, &Item)| (index, proof::verify(key, statement, proof));
+    indices.par_iter().zip(items).map(alone).collect()
+}

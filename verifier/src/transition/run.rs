@@ -1,0 +1,91 @@
+//! One pass over a block's transactions, shared by whoever makes a block and whoever judges it.
+
+use assay_proto::Root;
+use assay_proto::block::BlockHeader;
+use assay_proto::report::EpochReport;
+
+use super::prepare::Prepared;
+use super::{LoggedReceipt, Transition, body, ends_epoch};
+use crate::epoch;
+use crate::error::Reason;
+use crate::state::{Head, KeyCache, State, Work};
+
+/// A state in the middle of a block.
+pub(crate) struct Run {
+    state: State,
+    executed: usize,
+    receipts: Vec<LoggedReceipt>,
+}
+
+/// A state at the end of a block whose header is not known yet.
+pub(crate) struct Ended {
+    state: State,
+    root: Root,
+    receipts: Vec<LoggedReceipt>,
+    report: Option<EpochReport>,
+}
+
+impl Run {
+    /// The block after `state`.
+    pub(crate) fn begin(state: &State) -> Self {
+        let mut state = state.clone();
+        state.head.height = state.head.height.next();
+        Self { state, executed: 0, receipts: Vec::new() }
+    }
+
+    /// Applies the next transaction, or leaves everything as it is.
+    pub(crate) fn execute(&mut self, prepared: Prepared, keys: &KeyCache) -> Result<(), Reason> {
+        if let Some(logged) = body::execute(&mut self.state, prepared, keys)? {
+            self.receipts.push(logged.at(self.executed));
+        }
+        self.executed = self.executed.saturating_add(1);
+        Ok(())
+    }
+
+    /// Ends the epoch where it ends, checks the supply and commits to the state.
+    pub(crate) fn finish(mut self) -> Result<Ended, Reason> {
+        let report = end_epoch(&mut self.state)?;
+        self.state.check_supply()?;
+        let root = self.state.root();
+        Ok(Ended { state: self.state, root, receipts: self.receipts, report })
+    }
+}
+
+impl Ended {
+    /// The commitment to the state.
+    pub(crate) fn root(&self) -> Root {
+        self.root
+    }
+
+    /// The transition under a header.
+    pub(crate) fn into_transition(mut self, before: &State, header: &BlockHeader) -> Transition {
+        self.state.head = Head { height: header.height, hash: header.hash(), time_ms: header.time_ms };
+        let records = self.state.changes_since(before);
+        Transition { state: self.state, records, receipts: self.receipts, report: self.report }
+    }
+}
+
+/// Ends the epoch if the state's height is its last: mints the rewards, moves the reputations.
+fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
+    let height = state.head.height;
+    if !ends_epoch(state, height) {
+        return Ok(None);
+    }
+    let parameters = *state.parameters();
+    let (epoch, supply) = (state.epoch_of(height), state.supply.total());
+    let report = epoch::close(&parameters, epoch, height, supply, state.validators(), &state.miners);
+    for row in &report.miners {
+        if let Some(miner) = state.miners.get_mut(&row.miner) {
+            miner.reputation_ppm = row.reputation_ppm;
+            miner.earned = miner.earned.saturating_add(row.reward);
+            miner.work = Work::default();
+        }
+        body::credit(state, row.miner, row.reward)?;
+    }
+    for row in &report.validators {
+        body::credit(state, row.validator, row.reward)?;
+    }
+    let minted = state.supply.minted.checked_add(report.minted());
+    state.supply.minted = minted.ok_or(Reason::Overflow("the supply"))?;
+    Ok(Some(report))
+}
