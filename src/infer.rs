@@ -20,8 +20,10 @@ use follow::Follower;
 
 /// Arguments of `assay infer`.
 #[derive(clap::Args)]
-#[command(after_help = "Exit codes: 0 a proof of the answer holds, 1 answers came and no proof held, 2 could not tell \
-                        (wrong input, no connection, no miner).\nWith --json, one JSON object a line.")]
+#[command(
+    after_help = "Exit codes: 0 a proof of the answer holds, 1 answers came and no proof held, 2 could not tell \
+                        (wrong input, no connection, no miner).\nWith --json, one JSON object a line."
+)]
 pub struct Arguments {
     /// A validator's services, http://HOST:PORT
     #[arg(long, value_name = "URL")]
@@ -87,7 +89,11 @@ async fn ask(arguments: Arguments, secret: SecretKey, pinned: Option<Trusted>) -
     let inputs = tensors::sample(trusted.key.inputs(), &arguments.inputs)?;
     let account = client.account(&secret.public_key()).await?;
     if let Some(expected) = &arguments.chain_id {
-        ensure!(account.chain_id == *expected, "the validator is on chain {}, expected {expected}", account.chain_id);
+        ensure!(
+            account.chain_id == *expected,
+            "the validator is on chain {}, expected {expected}",
+            account.chain_id
+        );
     }
     let job = Job {
         model_id: entry.model_id,
@@ -125,10 +131,21 @@ fn find(models: Vec<ModelEntry>, wanted: &str) -> Result<ModelEntry> {
 fn trust(entry: &ModelEntry, pinned: Option<Trusted>) -> Result<Trusted> {
     let (name, id) = (&entry.name, entry.model_id);
     let ledger = VerifyingKey::decode(&entry.verifying_key).context("the key that the validator sent")?;
-    ensure!(ledger.model_id().0 == id.0, "the validator sent the key of model {} for {id}", ledger.model_id());
+    ensure!(
+        ledger.model_id().0 == id.0,
+        "the validator sent the key of model {} for {id}",
+        ledger.model_id()
+    );
     let Some(pinned) = pinned else { return Ok(Trusted { key: ledger, source: "the ledger".to_owned() }) };
     let (key, file) = (&pinned.key, &pinned.source);
-    ensure!(key.model_id().0 == id.0, "{file}: the key is for model {}, {name:?} is model {id}", key.model_id());
-    ensure!(key.digest() == ledger.digest(), "{file}: not the key of {name:?} on the ledger, made by another setup");
+    ensure!(
+        key.model_id().0 == id.0,
+        "{file}: the key is for model {}, {name:?} is model {id}",
+        key.model_id()
+    );
+    ensure!(
+        key.digest() == ledger.digest(),
+        "{file}: not the key of {name:?} on the ledger, made by another setup"
+    );
     Ok(pinned)
 }

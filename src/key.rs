@@ -20,8 +20,10 @@ const FILE_BYTES: usize = 256;
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Make a secret key and print its public key
-    #[command(after_help = "The file is NOT encrypted: its mode is 0600, and whoever reads it is you. There is no \
-                            encrypted keystore in this version.")]
+    #[command(
+        after_help = "The file is NOT encrypted: its mode is 0600, and whoever reads it is you. There is no \
+                            encrypted keystore in this version."
+    )]
     New {
         /// File to write; must not exist
         #[arg(short, long)]
@@ -59,7 +61,8 @@ pub fn run(command: Command) -> Result<Answer> {
 pub fn create(path: &Path) -> Result<SecretKey> {
     let name = || path.display().to_string();
     let key = SecretKey::generate()?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(name)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(name)?;
     let written = file.write_all(key.to_hex().as_bytes()).and_then(|()| file.write_all(b"\n"));
     written.and_then(|()| file.sync_all()).with_context(name)?;
     Ok(key)
@@ -70,9 +73,14 @@ pub fn load(path: &Path) -> Result<SecretKey> {
     let name = || path.display().to_string();
     let mode = std::fs::metadata(path).with_context(name)?.permissions().mode();
     if mode & 0o077 != 0 {
-        bail!("{}: others may read this secret key (mode {:o}); run `chmod 600` on it", path.display(), mode & 0o777);
+        bail!(
+            "{}: others may read this secret key (mode {:o}); run `chmod 600` on it",
+            path.display(),
+            mode & 0o777
+        );
     }
     let bytes = output::read(path, FILE_BYTES)?;
-    let text = std::str::from_utf8(&bytes).ok().with_context(|| format!("{}: not a key file", path.display()))?;
+    let text =
+        std::str::from_utf8(&bytes).ok().with_context(|| format!("{}: not a key file", path.display()))?;
     SecretKey::from_hex(text).with_context(name)
 }

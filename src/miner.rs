@@ -128,7 +128,11 @@ fn say_devices(backend: &str) {
     match assay_cuda_kernels::probe() {
         Ok(devices) => {
             for device in devices {
-                tracing::info!(backend, device = device.name, "a CUDA device is there; this version proves without it");
+                tracing::info!(
+                    backend,
+                    device = device.name,
+                    "a CUDA device is there; this version proves without it"
+                );
             }
         }
         Err(reason) => tracing::info!(backend, %reason, "no CUDA device"),

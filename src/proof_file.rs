@@ -4,9 +4,9 @@
 //! file = "ASSAYPR\x01" || borsh(model id, job, inputs, outputs, proof)
 //! ```
 
+use anyhow::{Context, Result, ensure};
 use assay_circuits::ir::ModelId;
 use assay_verifier::proof::{Statement, limits as key_limits};
-use anyhow::{Context, Result, ensure};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 const MAGIC: &[u8; 8] = b"ASSAYPR\x01";
@@ -48,23 +48,43 @@ impl ProofFile {
         let content = Content { model: self.model, job, inputs, outputs, proof: self.proof.clone() };
         let mut bytes = MAGIC.to_vec();
         borsh::to_writer(&mut bytes, &content)?;
-        ensure!(bytes.len() <= limits::BYTES, "the proof file has {} bytes, the limit is {}", bytes.len(), limits::BYTES);
+        ensure!(
+            bytes.len() <= limits::BYTES,
+            "the proof file has {} bytes, the limit is {}",
+            bytes.len(),
+            limits::BYTES
+        );
         Ok(bytes)
     }
 
     /// Strict inverse of [`ProofFile::to_bytes`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        ensure!(bytes.len() <= limits::BYTES, "{} bytes, a proof file has at most {}", bytes.len(), limits::BYTES);
+        ensure!(
+            bytes.len() <= limits::BYTES,
+            "{} bytes, a proof file has at most {}",
+            bytes.len(),
+            limits::BYTES
+        );
         let body = bytes.strip_prefix(MAGIC).context("not an Assay proof of this version")?;
         let content: Content = borsh::from_slice(body).context("the proof file is malformed or cut off")?;
         let Content { model, job, inputs, outputs, proof } = content;
         for (side, tensors) in [("inputs", &inputs), ("outputs", &outputs)] {
-            ensure!(tensors.len() <= limits::PORTS, "{} {side}, the limit is {}", tensors.len(), limits::PORTS);
+            ensure!(
+                tensors.len() <= limits::PORTS,
+                "{} {side}, the limit is {}",
+                tensors.len(),
+                limits::PORTS
+            );
         }
         let values: usize = inputs.iter().chain(&outputs).map(Vec::len).sum();
         let limit = key_limits::PUBLIC_VALUES;
         ensure!(values <= limit, "{values} values of inputs and outputs, the limit is {limit}");
-        ensure!(proof.len() <= limits::PROOF, "the proof has {} bytes, the limit is {}", proof.len(), limits::PROOF);
+        ensure!(
+            proof.len() <= limits::PROOF,
+            "the proof has {} bytes, the limit is {}",
+            proof.len(),
+            limits::PROOF
+        );
         Ok(Self { model, statement: Statement { job, inputs, outputs }, proof })
     }
 }
@@ -74,7 +94,8 @@ mod tests {
     use super::*;
 
     fn sample() -> ProofFile {
-        let statement = Statement { job: [7; 32], inputs: vec![vec![1, -2], vec![]], outputs: vec![vec![i32::MIN]] };
+        let statement =
+            Statement { job: [7; 32], inputs: vec![vec![1, -2], vec![]], outputs: vec![vec![i32::MIN]] };
         ProofFile { model: ModelId([9; 32]), statement, proof: vec![1, 2, 3] }
     }
 
@@ -116,7 +137,9 @@ mod tests {
             let error = ProofFile::from_bytes(&file.to_bytes().unwrap()).unwrap_err();
             assert!(error.to_string().starts_with(expected), "{expected}: {error}");
         }
-        assert!(ProofFile::from_bytes(&vec![0; limits::BYTES + 1]).unwrap_err().to_string().contains("at most"));
+        assert!(
+            ProofFile::from_bytes(&vec![0; limits::BYTES + 1]).unwrap_err().to_string().contains("at most")
+        );
     }
 
     #[test]

@@ -77,7 +77,12 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
     } else {
         println!("model   {}", report.model_id);
         report.outputs.iter().for_each(OutputReport::print);
-        println!("proof   {} ({} bytes in {} bytes)", report.proof.display(), report.proof_bytes, bytes.len());
+        println!(
+            "proof   {} ({} bytes in {} bytes)",
+            report.proof.display(),
+            report.proof_bytes,
+            bytes.len()
+        );
         println!(
             "time    {:.3} s key, {:.3} s inference, {:.3} s proof, checked",
             report.load_seconds, report.infer_seconds, report.prove_seconds

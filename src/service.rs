@@ -18,7 +18,11 @@ impl Logs {
         let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
         let filter = filter.from_env().context("RUST_LOG")?;
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        if self.log_json { logs.json().init() } else { logs.init() }
+        if self.log_json {
+            logs.json().init()
+        } else {
+            logs.init()
+        }
         Ok(())
     }
 }

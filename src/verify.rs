@@ -80,7 +80,11 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         reason,
         verify_seconds: seconds,
     };
-    if arguments.json { output::json(&report)? } else { report.print() }
+    if arguments.json {
+        output::json(&report)?
+    } else {
+        report.print()
+    }
     Ok(if report.reason.is_none() { Answer::Yes } else { Answer::No })
 }
 

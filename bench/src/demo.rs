@@ -92,13 +92,18 @@ pub fn run(arguments: Arguments) -> Result<bool> {
         network.stop().await?;
         ran
     })?;
-    let names: BTreeMap<_, _> = ran.standings.iter().map(|standing| (standing.miner, standing.name)).collect();
+    let names: BTreeMap<_, _> =
+        ran.standings.iter().map(|standing| (standing.miner, standing.name)).collect();
     println!("{}", tables::attempts(&ran.attempts, &names));
     println!("{}", tables::miners(&ran.standings));
 
     let mut problems = check(&ran, digits.len());
     problems.extend(evidence::audit_and_forge(&arguments.output, &ran.export, &ran.attempts)?);
-    println!("{}, {:.0} s in all", tables::summary(&ran.attempts, digits.len()), start.elapsed().as_secs_f64());
+    println!(
+        "{}, {:.0} s in all",
+        tables::summary(&ran.attempts, digits.len()),
+        start.elapsed().as_secs_f64()
+    );
     for problem in &problems {
         eprintln!("not as it should be: {problem}");
     }
@@ -123,7 +128,9 @@ async fn ask_all(network: &Network, digits: &[Digit]) -> Result<Ran> {
     let mut asked = JoinSet::new();
     for (number, digit) in first.iter().cloned().enumerate() {
         let client = Arc::clone(&client);
-        asked.spawn(async move { client.ask(number, &digit).await.with_context(|| format!("digit {number}")) });
+        asked.spawn(
+            async move { client.ask(number, &digit).await.with_context(|| format!("digit {number}")) },
+        );
     }
     while let Some(answered) = asked.join_next().await {
         attempts.extend(answered??);
@@ -139,7 +146,13 @@ async fn ask_all(network: &Network, digits: &[Digit]) -> Result<Ran> {
     let reports = client.reports(last.height).await?;
     let standings = network.standings(&client, &reports).await?;
     bar.finish_and_clear();
-    Ok(Ran { attempts, standings, reports, client_balance: client.balance().await?, export: client.export().await? })
+    Ok(Ran {
+        attempts,
+        standings,
+        reports,
+        client_balance: client.balance().await?,
+        export: client.export().await?,
+    })
 }
 
 /// What is not as it should be.
@@ -156,13 +169,19 @@ fn check(ran: &Ran, digits: usize) -> Vec<String> {
     for attempt in &ran.attempts {
         let own = attempt.own_verdict;
         let agree = own.is_none_or(|own| own == attempt.verdict);
-        must(agree, format!("digit {}: the validator says {}, the client {own:?}", attempt.digit, attempt.verdict));
+        must(
+            agree,
+            format!("digit {}: the validator says {}, the client {own:?}", attempt.digit, attempt.verdict),
+        );
     }
     let mut paid = 0;
     for standing in &ran.standings {
         let Standing { name, is_liar, verified, rewards, earned, balance, reputation_ppm, .. } = standing;
         paid += verified * PRICE;
-        must(*earned == verified * PRICE + rewards, format!("{name}: {earned} earned, of which {rewards} rewards"));
+        must(
+            *earned == verified * PRICE + rewards,
+            format!("{name}: {earned} earned, of which {rewards} rewards"),
+        );
         must(balance == earned, format!("{name}: {earned} earned, balance {balance}"));
         let clean = *earned == 0 && *rewards == 0 && *verified == 0 && *reputation_ppm == 0;
         must(!is_liar || clean, format!("{name}: a liar earned {earned}, reputation {reputation_ppm} ppm"));
@@ -170,7 +189,10 @@ fn check(ran: &Ran, digits: usize) -> Vec<String> {
     }
     let expected = BALANCE - digits as u64 * PRICE;
     must(paid == digits as u64 * PRICE, format!("{paid} paid for {digits} digits at {PRICE}"));
-    must(ran.client_balance == expected, format!("the client has {} left, not {expected}", ran.client_balance));
+    must(
+        ran.client_balance == expected,
+        format!("the client has {} left, not {expected}", ran.client_balance),
+    );
     problems
 }
 
@@ -186,5 +208,7 @@ fn keys(graph: &Graph, message: &'static str) -> ProvingKey {
 
 fn progress(total: u64, message: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:28} [{bar:40}] {pos}/{len} {eta}");
-    ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message(message)
+    ProgressBar::new(total)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_message(message)
 }

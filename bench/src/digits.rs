@@ -23,8 +23,10 @@ pub fn load(port: &Port) -> Result<Vec<Digit>> {
     let path = models::file("digits.npz");
     let name = || path.display().to_string();
     let images = models::images(&path)?;
-    let labels: Array1<i64> =
-        NpzReader::new(File::open(&path).with_context(name)?).with_context(name)?.by_name("label").with_context(name)?;
+    let labels: Array1<i64> = NpzReader::new(File::open(&path).with_context(name)?)
+        .with_context(name)?
+        .by_name("label")
+        .with_context(name)?;
     let pixels = images.len() / labels.len().max(1);
     let expected = elements(&port.shape);
     ensure!(expected == pixels, "the model takes {expected} values, a digit has {pixels}");

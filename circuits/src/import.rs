@@ -105,6 +105,10 @@ pub fn onnx(bytes: &[u8], options: &Options) -> Result<Imported, ModelError> {
             }
         };
         let report = measure::report(&network, &emitted, &candidate.choices, &batch, &activations)?;
+        eprintln!(
+            "DBG {} rows {} predicted {} measured {} {:?}",
+            report.domain, candidate.rows, candidate.error, report.error, candidate.choices
+        );
         optimism = (report.error / candidate.error).clamp(0.1, 10.0);
         let enough = report.error <= options.max_error;
         if best.as_ref().is_none_or(|best| report.error < best.report.error) {

@@ -178,7 +178,9 @@ impl<'a> Follower<'a> {
 
     /// Judges what has come so far; nothing is decided while the proof is missing and the output fits.
     fn judge(&mut self) -> Result<()> {
-        let Received { miner: Some(miner), output: Some(output), proof } = &self.attempt else { return Ok(()) };
+        let Received { miner: Some(miner), output: Some(output), proof } = &self.attempt else {
+            return Ok(());
+        };
         // Whether it came in time is between validator and miner; 1 us means that it came.
         let evidence = Evidence {
             job: self.job.envelope().clone(),
@@ -245,7 +247,16 @@ impl<'a> Follower<'a> {
                 outputs.iter().for_each(OutputReport::print);
             }
             Shown::Refused { miner, verdict, reason } => println!("refused    {miner}: {verdict}: {reason}"),
-            Shown::Verified { model_id, miner, outputs, key_from, key_origin, prove_seconds, verify_seconds, .. } => {
+            Shown::Verified {
+                model_id,
+                miner,
+                outputs,
+                key_from,
+                key_origin,
+                prove_seconds,
+                verify_seconds,
+                ..
+            } => {
                 println!("verified   model {model_id}, miner {miner}");
                 println!("key        from {key_from}, made by {key_origin}");
                 println!("time       {prove_seconds:.3} s proof, {:.1} ms check", verify_seconds * 1e3);

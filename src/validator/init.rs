@@ -74,9 +74,11 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     output::write(&home.config(), |file| Ok(file.write_all(CONFIG.as_bytes())?))?;
     output::write(&home.genesis(), |file| Ok(file.write_all(&genesis.encode())?))?;
 
-    let (chain, hash, public_key) = (&genesis.chain_id, genesis.hash().to_string(), key.public_key().to_string());
+    let (chain, hash, public_key) =
+        (&genesis.chain_id, genesis.hash().to_string(), key.public_key().to_string());
     if arguments.json {
-        let report = serde_json::json!({ "chain_id": chain.as_str(), "genesis": hash, "validator": public_key });
+        let report =
+            serde_json::json!({ "chain_id": chain.as_str(), "genesis": hash, "validator": public_key });
         output::json(&report)?;
     } else {
         println!("chain      {chain}");
@@ -125,7 +127,9 @@ mod tests {
         let documented: toml::Table = toml::from_str(CONFIG).unwrap();
         assert_eq!(toml::Table::try_from(Config::default()).unwrap().len(), documented.len());
         for (name, value) in toml::Table::try_from(Config::default()).unwrap() {
-            let (Some(expected), Some(found)) = (value.as_table(), documented[&name].as_table()) else { continue };
+            let (Some(expected), Some(found)) = (value.as_table(), documented[&name].as_table()) else {
+                continue;
+            };
             assert!(expected.keys().eq(found.keys()), "{name}");
         }
     }

@@ -45,7 +45,8 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     let decoded = VerifyingKey::decode(&verifying_key).with_context(|| arguments.vk.display().to_string())?;
     let model_id = ModelId(decoded.model_id().0);
     let stem = || arguments.vk.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let name = arguments.name.clone().or_else(stem).context("the key's file has no name: give one with --name")?;
+    let name =
+        arguments.name.clone().or_else(stem).context("the key's file has no name: give one with --name")?;
     let report = block_on(async {
         let client = connect(&arguments.endpoint).await?;
         if let Some(entry) = client.models().await?.into_iter().find(|entry| entry.model_id == model_id) {

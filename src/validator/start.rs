@@ -38,7 +38,8 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
         config.listen = listen;
     }
     let name = || home.genesis().display().to_string();
-    let genesis = Genesis::decode(&output::read(&home.genesis(), limits::GENESIS_BYTES)?).with_context(name)?;
+    let genesis =
+        Genesis::decode(&output::read(&home.genesis(), limits::GENESIS_BYTES)?).with_context(name)?;
     let key = key::load(&home.key())?;
     arguments.logs.start()?;
     block_on(async {

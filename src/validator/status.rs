@@ -90,7 +90,11 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
             account: arguments.account.map(|key| Account::new(&key, account)),
         })
     })?;
-    if arguments.json { output::json(&report)? } else { report.print() }
+    if arguments.json {
+        output::json(&report)?
+    } else {
+        report.print()
+    }
     Ok(Answer::Yes)
 }
 
@@ -131,7 +135,9 @@ impl Report {
             println!("model    {} {}, {} miners", model.model_id, model.name, model.miners);
         }
         if let Some(Epoch { epoch, height, minted, verified }) = &self.epoch {
-            println!("epoch    {epoch} ended at height {height}: {verified} answers verified, {minted} minted");
+            println!(
+                "epoch    {epoch} ended at height {height}: {verified} answers verified, {minted} minted"
+            );
         }
         if let Some(account) = &self.account {
             println!("account  {}: balance {}", account.public_key, account.balance);

@@ -155,7 +155,9 @@ impl Client {
             let next = Epoch(reports.last().map_or(0, |report| report.epoch.0)).next();
             match self.rpc.epoch_report(Some(next)).await {
                 Ok(report) => reports.push(report),
-                Err(error) if began.elapsed() > PATIENCE => return Err(error).context(format!("epoch {next}")),
+                Err(error) if began.elapsed() > PATIENCE => {
+                    return Err(error).context(format!("epoch {next}"));
+                }
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }

@@ -17,14 +17,19 @@ pub fn audit_and_forge(folder: &Path, log: &[u8], attempts: &[Attempt]) -> Resul
         problems.push("the audit does not accept the log".to_owned());
     }
 
-    let paid = attempts.iter().rev().find(|attempt| attempt.position.is_some()).context("no verified answer")?;
+    let paid =
+        attempts.iter().rev().find(|attempt| attempt.position.is_some()).context("no verified answer")?;
     let at = log.windows(paid.proof.len()).position(|window| window == paid.proof);
     let at = at.context("a paid proof is not in the log")? + paid.proof.len() / 2;
     let mut forged = log.to_vec();
     forged[at] ^= 1;
     let file = write(folder, "log-forged.assay", &forged)?;
     let outcome = audit(forged.as_slice(), &mut |_| {});
-    println!("{file}, bit 0 of byte {at} flipped (in the proof for digit {}): {}", paid.digit, report::verdict(&outcome));
+    println!(
+        "{file}, bit 0 of byte {at} flipped (in the proof for digit {}): {}",
+        paid.digit,
+        report::verdict(&outcome)
+    );
     match (outcome, paid.position) {
         (Err(AuditError::Rejected(rejection)), Some(position)) if rejection.height == position.height => {}
         _ => problems.push("the audit does not reject the forged log where it was forged".to_owned()),

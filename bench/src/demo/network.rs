@@ -11,8 +11,8 @@ use assay_proto::transaction::{Body, RegisterModel, Transaction};
 use assay_proto::{ChainId, ModelId, PublicKey, SecretKey};
 use assay_prover::service::{Miner, MinerConfig, Registration, register};
 use assay_prover::worker::Worker;
-use assay_validator::config::{BrokerConfig, Config, EngineConfig};
 use assay_validator::Node;
+use assay_validator::config::{BrokerConfig, Config, EngineConfig};
 use assay_verifier::proof::VerifyingKey;
 
 use super::client::Client;
@@ -65,7 +65,8 @@ impl Network {
         verifying_key: Vec<u8>,
         workers: Vec<(&'static str, Box<dyn Worker>)>,
     ) -> Result<Self> {
-        let (validator, owner, client) = (SecretKey::generate()?, SecretKey::generate()?, SecretKey::generate()?);
+        let (validator, owner, client) =
+            (SecretKey::generate()?, SecretKey::generate()?, SecretKey::generate()?);
         let chain = ChainId::new("assay-demo")?;
         let database = tempfile::tempdir().context("a folder for the database")?;
         let config = Config {
@@ -111,7 +112,8 @@ impl Network {
         for (place, party) in self.miners.iter().enumerate() {
             let account = client.rpc.account(&party.key).await?;
             let entry = account.miner.with_context(|| format!("{}: not registered", party.name))?;
-            let rows = || reports.iter().flat_map(|report| &report.miners).filter(|row| row.miner == party.key);
+            let rows =
+                || reports.iter().flat_map(|report| &report.miners).filter(|row| row.miner == party.key);
             standings.push(Standing {
                 name: party.name,
                 is_liar: place > 0,

@@ -31,7 +31,8 @@ pub fn attempts(attempts: &[Attempt], names: &BTreeMap<PublicKey, &'static str>)
 
 /// A row for every miner.
 pub fn miners(standings: &[Standing]) -> Table {
-    let header = ["miner", "key", "verified", "invalid", "late", "absent", "reputation", "paid", "reward", "balance"];
+    let header =
+        ["miner", "key", "verified", "invalid", "late", "absent", "reputation", "paid", "reward", "balance"];
     let mut table = table(&header, &[2, 3, 4, 5, 6, 7, 8, 9]);
     for standing in standings {
         table.add_row([
@@ -53,7 +54,8 @@ pub fn miners(standings: &[Standing]) -> Table {
 /// One line.
 pub fn summary(attempts: &[Attempt], digits: usize) -> String {
     let verified = || attempts.iter().filter(|attempt| attempt.verdict == Verdict::Verified);
-    let right = verified().filter(|attempt| attempt.answer.is_some_and(|answer| answer as i64 == attempt.label));
+    let right =
+        verified().filter(|attempt| attempt.answer.is_some_and(|answer| answer as i64 == attempt.label));
     let caught = attempts.len() - verified().count();
     format!(
         "{} of {digits} digits answered with proof, {} as labelled; {caught} lies caught",

@@ -117,7 +117,7 @@ impl Report {
 
     /// For people.
     pub fn print(&self) {
-        let millis = |seconds: f64| format!("{:.1} ms", seconds * 1e3);
+        let millis = |seconds: f64| format!("{:.*} ms", if seconds < 0.01 { 3 } else { 1 }, seconds * 1e3);
         let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         let peak = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), mib);
         println!("model        {}, {} parameters, id {}", self.model, self.parameters, self.model_id);
@@ -128,7 +128,11 @@ impl Report {
         println!("setup        {}", millis(self.setup_seconds));
         println!("load key     {}", millis(self.load_seconds));
         println!("infer        {}", millis(self.infer_seconds));
-        println!("prove        {} (of which witness {})", millis(self.prove_seconds), millis(self.witness_seconds));
+        println!(
+            "prove        {} (of which witness {})",
+            millis(self.prove_seconds),
+            millis(self.witness_seconds)
+        );
         println!(
             "floor        {} (MSM of {} {}, {FFTS} FFTs of {} {})",
             millis(self.floor_seconds),
@@ -154,7 +158,7 @@ pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match (values.get(middle.wrapping_sub(1)), values.get(middle)) {
-        (Some(low), Some(high)) if values.len() % 2 == 0 => (low + high) / 2.0,
+        (Some(low), Some(high)) if values.len().is_multiple_of(2) => (low + high) / 2.0,
         (_, Some(value)) => *value,
         _ => 0.0,
     }

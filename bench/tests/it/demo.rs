@@ -59,6 +59,9 @@ fn a_demo_that_cannot_start_says_why_in_one_line() {
         let ran = demo(model, 1, folder.path());
         let errors = text(&ran.stderr);
         assert_eq!(ran.status.code(), Some(2), "{errors}");
-        assert!(errors.starts_with("error: ") && errors.contains(why) && errors.lines().count() == 1, "{errors}");
+        assert!(
+            errors.starts_with("error: ") && errors.contains(why) && errors.lines().count() == 1,
+            "{errors}"
+        );
     }
 }

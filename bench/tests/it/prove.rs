@@ -18,7 +18,13 @@ fn the_figures_of_a_model_are_complete_and_make_sense() {
     let floor = number("floor_msm_seconds") + number("floor_ffts_seconds");
     assert!((number("floor_seconds") - floor).abs() < 1e-9);
     assert!((number("ratio_to_floor") - number("prove_seconds") / floor).abs() < 1e-9);
-    for name in ["setup_seconds", "verify_seconds", "batch_proofs_per_second", "prove_peak_bytes", "proving_key_bytes"] {
+    for name in [
+        "setup_seconds",
+        "verify_seconds",
+        "batch_proofs_per_second",
+        "prove_peak_bytes",
+        "proving_key_bytes",
+    ] {
         assert!(number(name) > 0.0, "{name}");
     }
 }

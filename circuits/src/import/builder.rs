@@ -333,3 +333,91 @@ fn per_channel(values: &[f32], channels: u32) -> Option<Vec<f32>> {
 pub fn still() -> Window {
     Window { stride: [1, 1], pad: [0; 4], dilation: [1, 1] }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(builder: Builder, x: &[f64]) -> Vec<f64> {
+        let network = builder.finish();
+        let output = network.outputs[0].activation;
+        network.run(vec![vec![x.to_vec()]]).swap_remove(output).swap_remove(0)
+    }
+
+    fn builder(shape: &[u32]) -> (Builder, View) {
+        let builder = Builder::new(vec![("x".into(), shape.to_vec())]);
+        let x = builder.input(0);
+        (builder, x)
+    }
+
+    #[test]
+    fn scales_before_and_behind_a_dense_layer_are_one_layer() {
+        let (mut builder, x) = builder(&[2]);
+        let x = builder.affine("a", &x, vec![2.0, 3.0], vec![1.0, -1.0]);
+        let y = builder.dense("d", &x, vec![1.0, 10.0, 0.5, -1.0], vec![0.25, 0.5], vec![2]);
+        let y = builder.affine("b", &y, vec![4.0, -2.0], vec![0.0, 1.0]);
+        builder.output("y", &y).unwrap();
+        assert_eq!(builder.layers.len(), 1);
+        // x = (1, 2) -> (3, 5) -> (53.25, -3) -> (213, 7)
+        assert_eq!(run(builder, &[1.0, 2.0]), [213.0, 7.0]);
+    }
+
+    #[test]
+    fn a_pool_behind_a_bound_moves_before_it() {
+        let (mut builder, x) = builder(&[1, 1, 1, 4]);
+        let x = builder.clamp("relu", &x, 0.0, 2.5).unwrap();
+        let pool = MaxPool2d { kernel: [1, 2], window: Window { stride: [1, 2], ..still() } };
+        let y = builder.max_pool("pool", &x, pool, vec![1, 1, 1, 2]).unwrap();
+        builder.output("y", &y).unwrap();
+        assert_eq!(builder.layers.len(), 1);
+        assert_eq!(run(builder, &[-3.0, -1.0, 1.0, 7.0]), [0.0, 2.5]);
+    }
+
+    #[test]
+    fn bounds_of_bounds_are_the_bounds_of_both() {
+        let (mut builder, x) = builder(&[3]);
+        let x = builder.clamp("a", &x, -4.0, 1.0).unwrap();
+        let y = builder.clamp("b", &x, -2.0, 5.0).unwrap();
+        builder.output("y", &y).unwrap();
+        assert_eq!(builder.layers.len(), 1);
+        assert_eq!(run(builder, &[-9.0, 0.5, 9.0]), [-2.0, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn reorderings_compose_and_cancel() {
+        let (mut builder, x) = builder(&[2, 3]);
+        let transposed = builder.permute(&x, vec![0, 3, 1, 4, 2, 5], vec![3, 2]);
+        let back = builder.permute(&transposed, vec![0, 2, 4, 1, 3, 5], vec![2, 3]);
+        assert!(back.order.is_none());
+        // Row i of a unit matrix reads element i of the transposed tensor.
+        let unit = (0..36).map(|i| if i % 7 == 0 { 1.0 } else { 0.0 }).collect();
+        let scaled = builder.affine("s", &transposed, vec![1.0, 1.0, 1.0, 1.0, 1.0, 10.0], vec![0.0; 6]);
+        let y = builder.dense("d", &scaled, unit, vec![0.0; 6], vec![6]);
+        builder.output("y", &y).unwrap();
+        assert_eq!(run(builder, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), [1.0, 4.0, 2.0, 5.0, 3.0, 60.0]);
+    }
+
+    #[test]
+    fn an_offset_is_not_folded_into_a_padded_convolution() {
+        let map = |pad| {
+            let window = Window { pad, ..still() };
+            Map::Conv2d { weights: vec![1.0, 1.0], bias: vec![0.0], kernel: [1, 2], window, groups: 1 }
+        };
+        let fold = |map: &Map, offset: f32| folded_into_conv(map, &[1, 1, 1, 3], &[2.0; 3], &[offset; 3]);
+        assert!(fold(&map([0; 4]), 1.0).is_some());
+        assert!(fold(&map([0, 1, 0, 0]), 0.0).is_some());
+        assert!(fold(&map([0, 1, 0, 0]), 1.0).is_none());
+        assert!(folded_into_conv(&map([0; 4]), &[1, 1, 1, 3], &[1.0, 2.0, 1.0], &[0.0; 3]).is_none());
+    }
+
+    #[test]
+    fn a_tensor_that_is_read_twice_is_one_layer() {
+        let (mut builder, x) = builder(&[2]);
+        let x = builder.clamp("relu", &x, 0.0, f64::INFINITY).unwrap();
+        let a = builder.dense("a", &x, vec![1.0, 1.0], vec![0.0], vec![1]);
+        let b = builder.dense("b", &x, vec![1.0, -1.0], vec![0.0], vec![1]);
+        builder.output("a", &a).unwrap();
+        builder.output("b", &b).unwrap();
+        assert_eq!(builder.layers.len(), 3);
+    }
+}

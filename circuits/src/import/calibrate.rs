@@ -157,3 +157,54 @@ pub fn uniform(state: &mut u64) -> f64 {
 fn fail(port: &str, expected: String, got: String) -> ModelError {
     ModelError::Input { port: port.into(), expected, got }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_have_the_ports_shape_with_or_without_leading_one() {
+        let image = [1, 3, 4, 5];
+        assert_eq!(samples(&[1, 3, 4, 5], &image), Some((1, false)));
+        assert_eq!(samples(&[3, 4, 5], &image), Some((1, false)));
+        assert_eq!(samples(&[7, 3, 4, 5], &image), Some((7, true)));
+        assert_eq!(samples(&[7, 1, 3, 4, 5], &image), Some((7, true)));
+        for wrong in [&[7, 4, 5, 3][..], &[60], &[7, 60], &[2, 7, 3, 4, 5], &[0, 3, 4, 5], &[]] {
+            assert_eq!(samples(wrong, &image), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_vector_takes_samples_of_any_shape_and_nothing_else_does() {
+        assert_eq!(samples(&[9, 1, 28, 28], &[1, 784]), Some((9, true)));
+        assert_eq!(samples(&[784], &[1, 784]), Some((1, false)));
+        assert_eq!(samples(&[9, 1, 28, 27], &[1, 784]), None);
+        assert_eq!(samples(&[usize::MAX, usize::MAX, 2], &[1, 784]), None);
+    }
+
+    #[test]
+    fn multiples_of_one_255th_are_bytes_and_everything_else_is_fitted() {
+        let quant = |values: &[f64]| observed(|| values.iter().copied(), 10);
+        assert_eq!(quant(&[0.0, f64::from(37f32 / 255.0), 1.0]), BYTES);
+        let unsigned = quant(&[0.0, 0.3, 2.0]);
+        assert_eq!((unsigned.lo, unsigned.hi, unsigned.scale), (0, 1023, 2.0 / 1023.0));
+        let signed = quant(&[-4.0, 0.3, 2.0]);
+        assert_eq!((signed.lo, signed.hi, signed.scale), (-512, 511, 4.0 / 511.0));
+    }
+
+    #[test]
+    fn an_input_that_is_always_zero_has_a_type() {
+        assert_eq!(fitted(0.0, 0.0, 8), QuantParams { scale: 1.0, lo: 0, hi: 255 });
+    }
+
+    #[test]
+    fn drawn_samples_fill_the_declared_range_and_are_the_same_every_time() {
+        let network =
+            Network { inputs: vec![("x".into(), vec![50])], layers: Vec::new(), outputs: Vec::new() };
+        let options = Options { range: (-3.0, 5.0), ..Options::default() };
+        let drawn = batch(&network, &options).unwrap();
+        assert_eq!(drawn, batch(&network, &options).unwrap());
+        let (lo, hi) = drawn[0].iter().flatten().fold((0f64, 0f64), |(lo, hi), &v| (lo.min(v), hi.max(v)));
+        assert!((-3.0..-2.9).contains(&lo) && (4.9..5.0).contains(&hi), "{lo} {hi}");
+    }
+}

@@ -20,7 +20,6 @@ use super::builder::{Builder, View, still};
 use super::network::{Map, Network};
 use super::source::Source;
 use crate::error::ModelError;
-use crate::graph::image;
 use crate::ir::{Shape, elements, limits};
 use crate::linear::Window;
 use crate::pool::MaxPool2d;
@@ -376,7 +375,6 @@ impl Lowering<'_> {
             return Err(invalid());
         }
         let x = self.builder.reshape(&x, from);
-        debug_assert!(image(&to).is_some());
         Ok((x, to, window, kernel))
     }
 
@@ -489,4 +487,16 @@ fn permutation(shape: &[u32], axes: &[usize]) -> Vec<u32> {
         places = places.iter().flat_map(|&place| (0..shape[axis]).map(move |i| place + i * step)).collect();
     }
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permutation_names_the_place_of_every_element_before() {
+        assert_eq!(permutation(&[2, 3], &[1, 0]), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(permutation(&[2, 1, 3], &[1, 0, 2]), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(permutation(&[2, 2, 2], &[2, 0, 1]), [0, 2, 4, 6, 1, 3, 5, 7]);
+    }
 }

@@ -303,3 +303,80 @@ fn max_pool(pool: &Pool, x: &[f64]) -> Vec<f64> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::linear::{Conv2d, Taps};
+
+    /// Whole numbers, so that any order of summation gives the same result.
+    fn numbers(seed: u32, count: usize) -> Vec<i32> {
+        (0..count as u32)
+            .map(|i| (i.wrapping_mul(2654435761).wrapping_add(seed) >> 13) as i32 % 9 - 4)
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_convolution_is_the_sum_over_its_taps(
+            (groups, depth, group) in (1u32..3, 1u32..3, 1u32..3),
+            image in [1u32..9, 1u32..9],
+            kernel in [1u32..4, 1u32..4],
+            stride in [1u32..4, 1u32..4],
+            pad in [0u32..4, 0u32..4, 0u32..4, 0u32..4],
+            dilation in [1u32..3, 1u32..3],
+            seed in any::<u32>(),
+        ) {
+            let window = Window { stride, pad, dilation };
+            let Some([height, width]) = window.output(image, kernel) else { return Ok(()) };
+            let from = [groups * depth, image[0], image[1]];
+            let to = [groups * group, height, width];
+            let weights = numbers(seed, (to[0] * depth * kernel[0] * kernel[1]) as usize);
+            let bias = numbers(seed ^ 1, to[0] as usize);
+            let x = numbers(seed ^ 2, from.iter().product::<u32>() as usize);
+            let real = |values: &[i32]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+            let map = Map::Conv2d { weights: real(&weights), bias: real(&bias), kernel, window, groups };
+            let shape = |[c, h, w]: [u32; 3]| vec![1, c, h, w];
+            let got = map.run(&shape(from), &shape(to), &[x.iter().map(|&v| f64::from(v)).collect()]);
+            let bias = bias.into_iter().map(i64::from).collect();
+            let conv = Conv2d { weights, bias, kernel, window, groups };
+            let taps = Taps::Conv2d(&conv, from, to);
+            let expected: Vec<f64> = (0..taps.outputs()).map(|output| {
+                let mut sum = taps.bias(output);
+                taps.row(output, |input, weight| sum += i64::from(weight) * i64::from(x[input]));
+                sum as f64
+            }).collect();
+            prop_assert_eq!(&got[0], &expected);
+        }
+
+        #[test]
+        fn a_scalar_product_is_the_sum_of_its_terms(seed in any::<u32>(), length in 0usize..40) {
+            let (w, x) = (numbers(seed, length), numbers(seed ^ 1, length));
+            let sum: i32 = w.iter().zip(&x).map(|(w, x)| w * x).sum();
+            let w: Vec<f32> = w.iter().map(|&v| v as f32).collect();
+            let x: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
+            prop_assert_eq!(dot(&w, &x), f64::from(sum));
+        }
+    }
+
+    #[test]
+    fn a_changed_activation_changes_what_depends_on_it_and_nothing_else() {
+        let layer = |input: usize| Layer {
+            name: String::new(),
+            input,
+            from: vec![1],
+            map: Arc::new(Map::Affine { scale: vec![2.0], offset: vec![1.0] }),
+            to: vec![1],
+            pools: Vec::new(),
+            clamp: (f64::NEG_INFINITY, f64::INFINITY),
+        };
+        let inputs = vec![("x".into(), vec![1])];
+        let network = Network { inputs, layers: vec![layer(0), layer(0), layer(1)], outputs: Vec::new() };
+        let before = network.run(vec![vec![vec![1.0]]]);
+        assert_eq!(before, [[[1.0]], [[3.0]], [[3.0]], [[7.0]]]);
+        let after = network.rerun(&before, 1, vec![vec![10.0]]);
+        assert_eq!(after, [[[1.0]], [[10.0]], [[3.0]], [[21.0]]]);
+    }
+}

@@ -133,3 +133,22 @@ fn line(text: &str) -> String {
         None => words,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_of_one_line() {
+        let result: Result<(), _> = caught(|| panic!("index out of bounds:\n the len is {}", 2));
+        let line = result.expect_err("it panicked").to_string();
+        assert_eq!(line, "import: the parser failed: index out of bounds: the len is 2");
+    }
+
+    #[test]
+    fn long_messages_are_cut() {
+        let cut = line(&"word ".repeat(1000));
+        assert!(cut.len() < 250 && cut.ends_with("..."));
+        assert_eq!(line("a\n  b"), "a b");
+    }
+}

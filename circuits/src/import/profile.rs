@@ -14,6 +14,7 @@
 use super::calibrate::uniform;
 use super::cost::Cells;
 use super::network::{Activations, Layer, Map, Network};
+use crate::ir::QuantParams;
 
 /// Multiply-accumulates that the measurement of gains may take.
 const WORK: usize = 1 << 31;
@@ -56,6 +57,19 @@ impl Profile {
     pub fn reach(&self) -> f64 {
         let reach = self.seen.1.max(-self.seen.0);
         if reach > 0.0 { reach } else { 1.0 }
+    }
+
+    /// Mean squared saturation error of a type: 0 where it holds all that was seen, else that of the next smaller
+    /// of [`REACHES`].
+    pub fn saturation_of(&self, quant: QuantParams) -> f64 {
+        const ROUNDING: f64 = 1e-9;
+        let side = |bound: i32, seen: f64| match seen > 0.0 {
+            true => f64::from(bound) * quant.scale / seen,
+            false => f64::INFINITY,
+        };
+        let held = side(quant.hi, self.seen.1).min(side(-quant.lo, -self.seen.0)) + ROUNDING;
+        let smaller = REACHES.iter().rposition(|&share| share <= held).unwrap_or(0);
+        self.saturation[smaller]
     }
 
     /// Whether the layer's type has negative values.
@@ -209,4 +223,94 @@ fn variance(values: &[Vec<f64>], means: &[f64], layer: &Layer) -> f64 {
     let square = |(x, mean): (&f64, &f64)| (x - mean) * (x - mean);
     let sum: f64 = values.iter().map(|sample| sample.iter().zip(&means).map(square).sum::<f64>()).sum();
     sum / (values.len() * means.len()).max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::import::network::{Output, means};
+
+    fn dense(input: usize, weights: Vec<f32>, bias: Vec<f32>, clamp: (f64, f64)) -> Layer {
+        let (from, to) = (vec![(weights.len() / bias.len()) as u32], vec![bias.len() as u32]);
+        let map = Arc::new(Map::Dense { weights, bias });
+        Layer { name: format!("layer{input}"), input, from, map, to, pools: Vec::new(), clamp }
+    }
+
+    fn chain() -> (Network, Activations) {
+        let free = (f64::NEG_INFINITY, f64::INFINITY);
+        let layers = vec![
+            dense(0, vec![1.0, -2.0, 0.5, 1.0], vec![0.25, -0.5], (0.0, f64::INFINITY)),
+            dense(1, vec![3.0, -3.0], vec![0.0], free),
+        ];
+        let outputs = vec![Output { name: "y".into(), shape: vec![1], activation: 2 }];
+        let network = Network { inputs: vec![("x".into(), vec![2])], layers, outputs };
+        let samples: Vec<Vec<f64>> =
+            (0..64).map(|i| vec![f64::from(i % 8) / 8.0, f64::from(i / 8) / 8.0]).collect();
+        let activations = network.run(vec![samples]);
+        (network, activations)
+    }
+
+    #[test]
+    fn an_envelope_is_the_greatest_line_everywhere() {
+        let lines = vec![(1.0, 0.0), (0.5, 2.0), (2.0, -5.0), (0.5, 1.0), (0.0, 1.0), (1.0, -1.0)];
+        let envelope = Envelope::new(lines.clone());
+        for step in 0..100 {
+            let x = f64::from(step) * 0.2;
+            let greatest = lines.iter().map(|(a, b)| a * x + b).fold(f64::NEG_INFINITY, f64::max);
+            assert_eq!(envelope.at(x), greatest);
+        }
+    }
+
+    #[test]
+    fn bounds_hold_every_accumulator_and_are_reached() {
+        let (network, activations) = chain();
+        let profiles = profiles(&network, &activations, &means(&activations));
+        // Row 0: 1 * x0 - 2 * x1 + 0.25; row 1: 0.5 x0 + x1 - 0.5.
+        assert_eq!(profiles[0].greatest.at(1.0), 1.25);
+        assert_eq!(profiles[0].least.at(1.0), 1.75);
+        assert_eq!((profiles[1].greatest.at(2.0), profiles[1].least.at(2.0)), (6.0, 6.0));
+    }
+
+    #[test]
+    fn the_gain_of_an_output_is_one_and_of_the_layer_before_it_that_of_its_weights() {
+        let (network, activations) = chain();
+        let profiles = profiles(&network, &activations, &means(&activations));
+        let range = output_range(&activations[2]);
+        let ratio = profiles[1].gain * range * range;
+        assert!((0.7..1.4).contains(&ratio), "{ratio}");
+        // Two operands with factors of 3, of which Relu silences some.
+        let ratio = profiles[0].gain * range * range / 18.0;
+        assert!((0.3..1.0).contains(&ratio), "{ratio}");
+        assert!(profiles[1].is_output && !profiles[0].is_output);
+        assert_eq!(profiles[0].readers, [1]);
+    }
+
+    #[test]
+    fn a_type_that_does_not_hold_all_that_was_seen_saturates() {
+        let (network, activations) = chain();
+        let mut profile = profiles(&network, &activations, &means(&activations)).remove(1);
+        profile.saturation = [4.0, 3.0, 2.0, 0.0];
+        for (seen, share) in [((-2.0, 1.0), 2.0), ((-1.0, 2.0), 2.0)] {
+            profile.seen = seen;
+            let error = |share_held: f64| {
+                profile.saturation_of(QuantParams { scale: share * share_held / 1000.0, lo: -1000, hi: 1000 })
+            };
+            assert_eq!(
+                [0.5, 0.7, 0.85, 0.9, 0.999, 1.0, 3.0].map(error),
+                [4.0, 4.0, 3.0, 2.0, 2.0, 0.0, 0.0]
+            );
+        }
+    }
+
+    #[test]
+    fn a_layer_that_is_always_zero_has_a_reach_and_no_gain() {
+        let layers = vec![dense(0, vec![1.0], vec![-9.0], (0.0, f64::INFINITY))];
+        let outputs = vec![Output { name: "y".into(), shape: vec![1], activation: 1 }];
+        let network = Network { inputs: vec![("x".into(), vec![1])], layers, outputs };
+        let activations = network.run(vec![vec![vec![0.5], vec![1.0]]]);
+        let profiles = profiles(&network, &activations, &means(&activations));
+        assert_eq!((profiles[0].reach(), profiles[0].gain), (1.0, 0.0));
+    }
 }

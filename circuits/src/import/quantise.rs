@@ -185,3 +185,76 @@ impl Rounding<'_> {
 
 /// Greatest integer bias.
 const BIAS: f64 = (1i64 << 60) as f64;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::import::network::Output as Shown;
+
+    fn network(map: Map, from: Shape, to: Shape) -> Network {
+        let clamp = (f64::NEG_INFINITY, f64::INFINITY);
+        let outputs = vec![Shown { name: "y".into(), shape: to.clone(), activation: 1 }];
+        let inputs = vec![("x".into(), from.clone())];
+        let layer =
+            Layer { name: "layer".into(), input: 0, from, map: Arc::new(map), to, pools: Vec::new(), clamp };
+        Network { inputs, layers: vec![layer], outputs }
+    }
+
+    fn port(shape: &[u32]) -> Port {
+        Port {
+            name: "x".into(),
+            shape: shape.to_vec(),
+            quant: QuantParams { scale: 1.0 / 255.0, lo: 0, hi: 255 },
+        }
+    }
+
+    fn choice(shift: u8, scale: f64) -> Choice {
+        Choice { shift, quant: QuantParams { scale, lo: -2048, hi: 2047 } }
+    }
+
+    #[test]
+    fn the_bias_takes_up_what_rounding_the_weights_loses_on_average() {
+        let weights: Vec<f32> = (0..64).map(|i| 0.013 + 0.001 * (i % 7) as f32).collect();
+        let network = network(Map::Dense { weights: weights.clone(), bias: vec![0.5] }, vec![64], vec![1]);
+        let real: f64 = weights.iter().map(|&w| f64::from(w)).sum::<f64>() * 0.6 + 0.5;
+        let error = |means: Vec<f64>| {
+            let graph = graph(&network, &[port(&[64])], &[choice(3, 0.01)], &[means]).unwrap().graph;
+            let y = graph.run(&[vec![153; 64]]).unwrap().outputs(&graph)[0][0];
+            (f64::from(y) * 0.01 - real).abs()
+        };
+        let (with, without) = (error(vec![0.6; 64]), error(vec![0.0; 64]));
+        assert!(with <= 0.006 && without > 0.05, "{with} {without}");
+    }
+
+    #[test]
+    fn a_convolutions_bias_takes_up_the_means_of_its_own_channels() {
+        // Two groups of two channels each; only channel 2 has a mean.
+        let weights = vec![0.0, 0.0, 0.3 / 255.0, 0.0];
+        let window = still();
+        let map = Map::Conv2d { weights, bias: vec![0.0, 0.0], kernel: [1, 1], window, groups: 2 };
+        let network = network(map, vec![1, 4, 1, 2], vec![1, 2, 1, 2]);
+        let means = vec![0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
+        let ports = [port(&[1, 4, 1, 2])];
+        let emitted = graph(&network, &ports, &[choice(1, 1.0 / 255.0)], &[means]).unwrap();
+        let Op::Conv2d(conv) = &emitted.graph.nodes()[0].op else { panic!("expected a convolution") };
+        // 0.3 / 255 of the scale 1/255 and shift 1 rounds to 0 of 0.6 / 255; times the mean 255 that is 0.6.
+        assert_eq!((conv.weights.as_slice(), conv.bias.as_slice()), (&[0, 0, 0, 0][..], &[0, 1][..]));
+    }
+
+    #[test]
+    fn weights_that_fit_no_integer_are_refused_with_their_layer() {
+        let network = network(Map::Dense { weights: vec![1e30], bias: vec![0.0] }, vec![1], vec![1]);
+        let error = graph(&network, &[port(&[1])], &[choice(8, 1.0)], &[vec![0.0]]).unwrap_err();
+        assert!(error.to_string().contains("node layer"), "{error}");
+    }
+
+    #[test]
+    fn the_nodes_of_a_layer_end_at_its_requantize() {
+        let network = network(Map::Affine { scale: vec![1.0; 6], offset: vec![0.0; 6] }, vec![6], vec![6]);
+        let emitted = graph(&network, &[port(&[6])], &[choice(8, 0.01)], &[vec![0.0; 6]]).unwrap();
+        let ops = emitted.nodes(0).map(|node| emitted.graph.nodes()[node].name.clone()).collect::<Vec<_>>();
+        assert_eq!(ops, ["layer.reshape", "layer", "layer.requantize"]);
+    }
+}

@@ -39,8 +39,6 @@ const SWEEPS: usize = 4;
 pub struct Candidate {
     /// One choice a layer.
     pub choices: Vec<Choice>,
-    /// Limb width.
-    pub limb_bits: u32,
     /// Rows, table included.
     pub rows: usize,
     /// Expected mean absolute error of the outputs, as a share of their range.
@@ -118,7 +116,7 @@ impl Search<'_> {
                 total = Price { rows: total.rows + price.rows, variance: total.variance + price.variance };
             }
             let (choices, error) = (state.choices.clone(), (2.0 / PI * total.variance).sqrt());
-            found.push(Candidate { choices, limb_bits: self.limb, rows: total.rows, error });
+            found.push(Candidate { choices, rows: total.rows, error });
         }
         found
     }
@@ -236,9 +234,7 @@ impl Search<'_> {
         let rule = Requantize { shift, lo: quant.lo, hi: quant.hi };
         let rounding = quant.scale * quant.scale / 12.0;
         let weights = (quant.scale / unit / operand.scale).powi(2) / 12.0 * profile.energy;
-        let held = held(quant) / profile.reach();
-        let saturation = REACHES.iter().zip(profile.saturation).find(|(share, _)| held <= **share + 1e-9);
-        let variance = rounding + weights + saturation.map_or(0.0, |(_, error)| error);
+        let variance = rounding + weights + profile.saturation_of(quant);
         Price { rows: profile.cells.rows(range, &rule, self.limb), variance: variance * profile.gain }
     }
 
@@ -305,4 +301,86 @@ fn quant(profile: &Profile, scale: f64, bits: u8) -> Option<QuantParams> {
         true => (lo / scale).round() as i32,
     };
     Some(QuantParams { scale, lo: least, hi: greatest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::cost::Cells;
+    use crate::import::profile::Envelope;
+
+    fn profile(clamp: (f64, f64)) -> Profile {
+        Profile {
+            input: 0,
+            readers: Vec::new(),
+            cells: Cells::new(100, 0),
+            taps: 10.0,
+            energy: 1.0,
+            greatest: Envelope::new(vec![(8.0, 0.0)]),
+            least: Envelope::new(vec![(8.0, 0.0)]),
+            clamp,
+            seen: (clamp.0.max(-1.0), clamp.1.min(1.0)),
+            saturation: [0.3, 0.2, 0.1, 0.0],
+            gain: 1.0,
+            is_output: false,
+        }
+    }
+
+    fn ports() -> Vec<Port> {
+        vec![Port {
+            name: "x".into(),
+            shape: vec![10],
+            quant: QuantParams { scale: 1.0 / 255.0, lo: 0, hi: 255 },
+        }]
+    }
+
+    #[test]
+    fn a_relu_is_an_unsigned_type_and_an_unbounded_layer_a_signed_one() {
+        let relu = quant(&profile((0.0, f64::INFINITY)), 0.1, 8).unwrap();
+        assert_eq!((relu.lo, relu.hi, relu.scale), (0, 255, 0.1));
+        let free = quant(&profile((f64::NEG_INFINITY, f64::INFINITY)), 0.1, 8).unwrap();
+        assert_eq!((free.lo, free.hi, free.scale), (-128, 127, 0.1));
+    }
+
+    #[test]
+    fn bounds_cut_the_type_where_they_are() {
+        let six = quant(&profile((0.0, 6.0)), 0.1, 8).unwrap();
+        assert_eq!((six.lo, six.hi), (0, 255));
+        assert!((six.scale - 6.0 / 255.0).abs() < 1e-12);
+        let symmetric = quant(&profile((-1.0, 1.0)), 0.1, 8).unwrap();
+        assert_eq!((symmetric.lo, symmetric.hi), (-128, 127));
+        let upper = quant(&profile((f64::NEG_INFINITY, 0.5)), 0.1, 8).unwrap();
+        assert_eq!((upper.lo, upper.hi, upper.scale), (-128, 5, 0.1));
+        let lower = quant(&profile((-0.5, 20.0)), 0.1, 8).unwrap();
+        assert_eq!((lower.lo, lower.hi, lower.scale), (-5, 127, 0.1));
+    }
+
+    #[test]
+    fn larger_domains_are_only_kept_for_smaller_errors() {
+        let mut first = profile((0.0, f64::INFINITY));
+        first.readers = vec![1];
+        let second = Profile { input: 1, is_output: true, ..profile((f64::NEG_INFINITY, f64::INFINITY)) };
+        let candidates = candidates(&[first, second], &ports(), None, 0.005);
+        assert!(candidates.len() > 1);
+        for pair in candidates.windows(2) {
+            assert!(domain::size_for(pair[0].rows) < domain::size_for(pair[1].rows));
+            assert!(pair[0].error > pair[1].error);
+        }
+    }
+
+    #[test]
+    fn bits_that_are_given_hold_for_inner_layers_only() {
+        let mut first = profile((0.0, f64::INFINITY));
+        first.readers = vec![1];
+        let second = Profile { input: 1, is_output: true, ..profile((f64::NEG_INFINITY, f64::INFINITY)) };
+        for candidate in candidates(&[first, second], &ports(), Some(7), 0.005) {
+            assert_eq!(candidate.choices[0].quant.hi, 127);
+        }
+    }
+
+    #[test]
+    fn powers_of_the_root_of_two_are_exact_at_even_steps() {
+        assert_eq!([0, 2, 4].map(sqrt_2_to), [1.0, 2.0, 4.0]);
+        assert!((sqrt_2_to(3) - 8f64.sqrt()).abs() < 1e-12);
+    }
 }

@@ -173,10 +173,14 @@ fn name_nodes(graph: &mut GraphProto) {
 
 /// Makes a Dropout that is not training the identity that it is.
 fn drop_dropout(graph: &mut GraphProto) {
-    let used: BTreeSet<String> = graph.node.iter().flat_map(|node| node.input.iter().cloned()).collect();
+    let outputs = graph.output.iter().map(|output| &output.name);
+    let used: BTreeSet<String> =
+        graph.node.iter().flat_map(|node| &node.input).chain(outputs).cloned().collect();
     let off = |name: &String| {
         let flag = graph.initializer.iter().find(|tensor| tensor.name == *name);
-        flag.is_some_and(|tensor| tensor.raw_data.iter().all(|&b| b == 0) && tensor.int32_data.iter().all(|&v| v == 0))
+        flag.is_some_and(|tensor| {
+            tensor.raw_data.iter().all(|&b| b == 0) && tensor.int32_data.iter().all(|&v| v == 0)
+        })
     };
     let idle = |node: &NodeProto| {
         node.op_type == "Dropout"
@@ -359,4 +363,63 @@ fn bind_input(
         bound.push(size);
     }
     Ok(bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+        let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let (input, output) = (list(inputs), list(outputs));
+        NodeProto { name: name.into(), op_type: op.into(), input, output, ..NodeProto::default() }
+    }
+
+    #[test]
+    fn a_node_of_the_parsers_is_traced_to_the_longest_name_that_it_was_made_from() {
+        let nodes = [("fc", "Gemm"), ("fc.1", "Relu")].map(|(name, op)| (name.to_owned(), op.to_owned()));
+        let source =
+            Source { proto: ModelProto::default(), inputs: vec![], outputs: vec![], nodes: nodes.into() };
+        assert_eq!(source.origin("fc.ab"), ("fc", Some("Gemm")));
+        assert_eq!(source.origin("fc.1.low.cst"), ("fc.1", Some("Relu")));
+        assert_eq!(source.origin("fc"), ("fc", Some("Gemm")));
+        assert_eq!(source.origin("fcx.ab"), ("fcx.ab", None));
+    }
+
+    #[test]
+    fn nodes_without_a_name_or_with_a_taken_one_get_their_own() {
+        let mut graph = GraphProto {
+            node: vec![
+                node("", "Relu", &["x"], &["a"]),
+                node("a", "Relu", &["a"], &["b"]),
+                node("a", "Relu", &["b"], &["c"]),
+            ],
+            ..GraphProto::default()
+        };
+        name_nodes(&mut graph);
+        assert_eq!(graph.node.iter().map(node_name).collect::<Vec<_>>(), ["a", "a#1", "a#2"]);
+    }
+
+    #[test]
+    fn a_dropout_is_an_identity_unless_it_trains_or_its_mask_is_used() {
+        let flag = |name: &str, value: u8| TensorProto {
+            name: name.into(),
+            raw_data: vec![value],
+            ..TensorProto::default()
+        };
+        let mut graph = GraphProto {
+            node: vec![
+                node("plain", "Dropout", &["x", "ratio"], &["a", "unused"]),
+                node("off", "Dropout", &["a", "ratio", "no"], &["b"]),
+                node("on", "Dropout", &["b", "ratio", "yes"], &["c"]),
+                node("masked", "Dropout", &["c"], &["d", "mask"]),
+                node("user", "Relu", &["mask"], &["e"]),
+            ],
+            initializer: vec![flag("no", 0), flag("yes", 1)],
+            ..GraphProto::default()
+        };
+        drop_dropout(&mut graph);
+        let ops: Vec<&str> = graph.node.iter().map(|node| node.op_type.as_str()).collect();
+        assert_eq!(ops, ["Identity", "Identity", "Dropout", "Dropout", "Relu"]);
+    }
 }

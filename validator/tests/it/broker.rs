@@ -72,7 +72,7 @@ async fn a_silent_miner_is_absent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_miner_that_refuses_is_absent_and_its_words_are_cut_and_printable() {
-    let (events, verdicts, detail) = one_attempt(Behaviour::Refuses, 500).await;
+    let (events, verdicts, detail) = one_attempt(Behaviour::Refuses, 5_000).await;
     assert_eq!(events, ["assigned 1", "attempt failed: Absent", FAILED]);
     assert_eq!(verdicts, [Verdict::Absent]);
     assert!(detail.starts_with("it answered ResourceExhausted: full[31m!!"), "{detail}");
@@ -81,21 +81,21 @@ async fn a_miner_that_refuses_is_absent_and_its_words_are_cut_and_printable() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_output_without_a_proof_is_absent() {
-    let (events, verdicts, _) = one_attempt(Behaviour::OutputOnly, 500).await;
+    let (events, verdicts, _) = one_attempt(Behaviour::OutputOnly, 5_000).await;
     assert_eq!(events, ["assigned 1", "output", "attempt failed: Absent", FAILED]);
     assert_eq!(verdicts, [Verdict::Absent]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proof_before_its_output_ends_the_exchange() {
-    let (events, verdicts, detail) = one_attempt(Behaviour::ProofFirst, 500).await;
+    let (events, verdicts, detail) = one_attempt(Behaviour::ProofFirst, 5_000).await;
     assert_eq!(events, ["assigned 1", "attempt failed: Absent", FAILED]);
     assert_eq!((verdicts, detail.as_str()), (vec![Verdict::Absent], "it sent no output"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_without_an_event_ends_the_exchange() {
-    let (events, verdicts, detail) = one_attempt(Behaviour::Nothing, 500).await;
+    let (events, verdicts, detail) = one_attempt(Behaviour::Nothing, 5_000).await;
     assert_eq!(events, ["assigned 1", "attempt failed: Absent", FAILED]);
     assert_eq!((verdicts, detail.as_str()), (vec![Verdict::Absent], "it sent no output"));
 }
@@ -127,21 +127,21 @@ async fn a_proof_past_the_grace_is_absent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proof_of_another_output_is_invalid() {
-    let (events, verdicts, _) = one_attempt(Behaviour::OtherOutput, 500).await;
+    let (events, verdicts, _) = one_attempt(Behaviour::OtherOutput, 5_000).await;
     assert_eq!(events, ["assigned 1", "output", "proof", "attempt failed: InvalidProof", FAILED]);
     assert_eq!(verdicts, [Verdict::InvalidProof]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_are_no_proof_are_invalid() {
-    let (events, verdicts, _) = one_attempt(Behaviour::GarbageProof, 500).await;
+    let (events, verdicts, _) = one_attempt(Behaviour::GarbageProof, 5_000).await;
     assert_eq!(events, ["assigned 1", "output", "proof", "attempt failed: InvalidProof", FAILED]);
     assert_eq!(verdicts, [Verdict::InvalidProof]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_miners_proof_is_invalid() {
-    let (events, verdicts, _) = one_attempt(Behaviour::OtherMinersProof, 500).await;
+    let (events, verdicts, _) = one_attempt(Behaviour::OtherMinersProof, 5_000).await;
     assert_eq!(events, ["assigned 1", "output", "proof", "attempt failed: InvalidProof", FAILED]);
     assert_eq!(verdicts, [Verdict::InvalidProof]);
 }
@@ -158,7 +158,7 @@ async fn an_output_that_does_not_fit_the_model_is_malformed_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_miner_did_not_sign_for_this_job_is_neither_passed_on_nor_evidence() {
     for behaviour in [Behaviour::OtherJob, Behaviour::OtherSigner, Behaviour::OtherChain] {
-        let (events, verdicts, _) = one_attempt(behaviour, 500).await;
+        let (events, verdicts, _) = one_attempt(behaviour, 5_000).await;
         assert_eq!(events, ["assigned 1", "attempt failed: Absent", FAILED], "{behaviour:?}");
         assert_eq!(verdicts, [Verdict::Absent], "{behaviour:?}");
     }
@@ -341,7 +341,7 @@ async fn jobs_that_break_a_rule_are_refused_before_any_work() {
     let chain = Chain::new();
     let mut config = chain.config();
     config.broker =
-        BrokerConfig { deadline_min_ms: 10, deadline_max_ms: 5_000, price_min: 2, ..config.broker };
+        BrokerConfig { deadline_min_ms: 10, deadline_max_ms: 20_000, price_min: 2, ..config.broker };
     let node = chain.start_with(config).await.expect("starts");
     let mut calls = Calls::to(node.local_addr()).await;
     let miners = calls.set_up(&chain, &[Behaviour::Honest]).await;
@@ -351,7 +351,7 @@ async fn jobs_that_break_a_rule_are_refused_before_any_work() {
         ("a port too many", Code::InvalidArgument, chain.job_with(|job| job.inputs.push(vec![]))),
         ("out of range", Code::InvalidArgument, chain.job_with(|job| job.inputs = vec![vec![1, 128]])),
         ("too short", Code::InvalidArgument, chain.job_with(|job| job.deadline_ms = 9)),
-        ("too long", Code::InvalidArgument, chain.job_with(|job| job.deadline_ms = 5_001)),
+        ("too long", Code::InvalidArgument, chain.job_with(|job| job.deadline_ms = 20_001)),
         ("too cheap", Code::InvalidArgument, chain.job_with(|job| job.max_price = 1)),
         ("too dear", Code::FailedPrecondition, chain.job_with(|job| job.max_price = BALANCE + 1)),
         ("nonce 0", Code::FailedPrecondition, chain.job_with(|job| job.nonce = 0)),

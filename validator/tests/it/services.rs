@@ -311,10 +311,13 @@ async fn calls_in_progress_are_bounded() {
     assert_eq!(code, Code::Unavailable, "the node stopped before a block was made");
 }
 
-/// Whether the node answers this caller within a moment.
-async fn is_answered(calls: &mut Calls) -> bool {
+const A_MOMENT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(10);
+
+/// Whether the node answers this caller in time.
+async fn is_answered(calls: &mut Calls, time: Duration) -> bool {
     let block = calls.ledger.get_block(wire::GetBlockRequest { height: 1 });
-    tokio::time::timeout(Duration::from_millis(300), block).await.is_ok()
+    tokio::time::timeout(time, block).await.is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -324,14 +327,14 @@ async fn one_connection_more_than_the_limit_waits_until_another_closes() {
     config.services.connections = 1;
     let node = chain.start_with(config).await.expect("starts");
     let mut first = Calls::to(node.local_addr()).await;
-    assert!(is_answered(&mut first).await);
+    assert!(is_answered(&mut first, LONG).await);
     let endpoint = Endpoint::from_shared(format!("http://{}", node.local_addr())).expect("an address");
     let mut second = LedgerClient::new(endpoint.connect_lazy());
     let request = || wire::GetBlockRequest { height: 1 };
-    let early = tokio::time::timeout(Duration::from_millis(300), second.get_block(request())).await;
+    let early = tokio::time::timeout(A_MOMENT, second.get_block(request())).await;
     assert!(early.is_err(), "{early:?}");
     drop(first);
-    let late = tokio::time::timeout(Duration::from_secs(5), second.get_block(request())).await;
+    let late = tokio::time::timeout(LONG, second.get_block(request())).await;
     assert_eq!(refused(late.expect("answered")).0, Code::NotFound);
     node.shutdown().await.expect("stops");
 }
@@ -344,11 +347,11 @@ async fn calls_on_one_connection_are_bounded() {
     let node = chain.start_with(config).await.expect("starts");
     let mut calls = Calls::to(node.local_addr()).await;
     // The limit reaches the client with its first answer.
-    assert!(is_answered(&mut calls).await);
+    assert!(is_answered(&mut calls, LONG).await);
     let request = wire::StreamBlocksRequest { from_height: 1 };
     let open = calls.ledger.stream_blocks(request).await.expect("a stream");
-    assert!(!is_answered(&mut calls).await);
+    assert!(!is_answered(&mut calls, A_MOMENT).await);
     drop(open);
-    assert!(is_answered(&mut calls).await);
+    assert!(is_answered(&mut calls, LONG).await);
     node.shutdown().await.expect("stops");
 }

@@ -102,7 +102,7 @@ impl Chain {
             inputs: vec![vec![3, 4]],
             nonce: 1,
             max_price: PRICE,
-            deadline_ms: 1_000,
+            deadline_ms: 10_000,
         };
         change(&mut job);
         self.client.sign(self.chain_id(), job)

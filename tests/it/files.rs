@@ -1,0 +1,72 @@
+//! Keys, proofs and their files.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::assay;
+use crate::support::{Files, input};
+
+#[test]
+fn a_proof_holds_under_its_key_and_for_its_input_only() {
+    let files = Files::new();
+    let path = |name: &str| files.path(name);
+    let (model, keys, x, proof, vk) =
+        (path("digits.assay"), path("keys"), path("x.npy"), path("proof.bin"), path("keys/digits.vk"));
+    let job = "ab".repeat(32);
+    let proven = assay!("prove {model} --keys {keys} --input {x} -o {proof} --job {job} --json").json();
+    assert_eq!(proven["proof_bytes"], 160);
+    assert_eq!(proven["outputs"][0]["name"], "y");
+
+    let verified = assay!("verify --vk {vk} {proof} --json").json();
+    assert_eq!(verified["verdict"], "holds");
+    assert_eq!(verified["job"], job.as_str());
+    assert_eq!(verified["key_origin"], "single party");
+    assert_eq!(verified["outputs"], proven["outputs"]);
+    assert_eq!(verified["model_id"], proven["model_id"]);
+    assay!("verify --vk {vk} {proof} --input {x}").ok();
+
+    files.tensor("other.npy", &[1, 1, 6, 6], &input(1));
+    let other = path("other.npy");
+    let ran = assay!("verify --vk {vk} {proof} --input {other}");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains("another input") && !ran.stdout.contains("output "), "{ran:?}");
+}
+
+#[test]
+fn no_byte_of_a_proof_file_can_be_changed() {
+    let files = Files::new();
+    let path = |name: &str| files.path(name);
+    let (model, keys, x, proof, vk) =
+        (path("digits.assay"), path("keys"), path("x.npy"), path("proof.bin"), path("keys/digits.vk"));
+    assay!("prove {model} --keys {keys} --input {x} -o {proof}").ok();
+    let bytes = files.read("proof.bin");
+    let forged = path("forged.bin");
+    for at in (0..bytes.len()).step_by(11).chain([bytes.len() - 1]) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        files.write("forged.bin", &changed);
+        let ran = assay!("verify --vk {vk} {forged}");
+        assert!(matches!(ran.code, Some(1 | 2)), "byte {at}: {ran:?}");
+        assert!(!ran.stdout.contains("holds ("), "byte {at}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_secret_key_is_for_its_owner_only_and_never_overwritten() {
+    let files = Files::new();
+    let public = files.key("a.key");
+    let path = files.path("a.key");
+    let mode = std::fs::metadata(&path).expect("metadata").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(assay!("key show {path}").ok().trim(), public);
+    assert_eq!(assay!("key show {path} --json").json()["public_key"], public.as_str());
+    let before = files.read("a.key");
+    assay!("key new -o {path}").refused("exists");
+    assert_eq!(files.read("a.key"), before);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).expect("chmod");
+    assay!("key show {path}").refused("chmod 600");
+}
+
+#[test]
+fn the_help_of_a_key_says_that_it_is_not_encrypted() {
+    assert!(assay!("key new --help").ok().contains("NOT encrypted"));
+}

@@ -1,0 +1,8 @@
+//! The program as its users run it: processes, files, exit codes.
+
+mod crash;
+mod distrust;
+mod files;
+mod network;
+mod refusals;
+mod support;

@@ -1,0 +1,114 @@
+//! Validator, miner and client as processes.
+
+use serde_json::Value;
+
+use crate::assay;
+use crate::support::network::{BALANCE, CHAIN, Chain, PRICE};
+
+fn events(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn an_answer_is_proven_paid_exported_and_audited() {
+    let chain = Chain::new();
+    let validator = chain.start();
+    let url = validator.url();
+    chain.register_model(&url);
+    // A second registration of the same key changes nothing.
+    chain.register_model(&url);
+    let miner = chain.start_miner(&url);
+    let path = |name: &str| chain.files.path(name);
+    let (infer, vk, proof) = (chain.infer(&url), path("keys/digits.vk"), path("proof.bin"));
+
+    let shown = assay!("{infer} --json").ok();
+    let shown = events(&shown);
+    let kinds: Vec<&str> = shown.iter().filter_map(|event| event["event"].as_str()).collect();
+    assert_eq!(kinds, ["assigned", "output", "verified", "committed"]);
+    let verified = &shown[2];
+    assert_eq!(verified["miner"], chain.miner.as_str());
+    assert_eq!(verified["key_from"], "the ledger");
+    assert_eq!(verified["outputs"], shown[1]["outputs"]);
+
+    let (model, keys, x, own) = (path("digits.assay"), path("keys"), path("x.npy"), path("own.bin"));
+    let proven = assay!("prove {model} --keys {keys} --input {x} -o {own} --json").json();
+    assert_eq!(verified["outputs"], proven["outputs"]);
+
+    let shown = assay!("{infer} --wait-verified --vk {vk} -o {proof} --json --chain-id {CHAIN}").ok();
+    let shown = events(&shown);
+    let kinds: Vec<&str> = shown.iter().filter_map(|event| event["event"].as_str()).collect();
+    assert_eq!(kinds, ["verified", "committed"]);
+    assert_eq!(shown[0]["key_from"], vk.as_str());
+    assay!("verify --vk {vk} {proof} --input {x}").ok();
+    let text = assay!("{infer} --wait-verified").ok();
+    assert!(text.starts_with("verified ") && text.contains("committed "), "{text}");
+
+    // The model can be named by its id too.
+    let id = proven["model_id"].as_str().expect("id");
+    let by_id = infer.replace("--model digits", &format!("--model {id}"));
+    assay!("{by_id} --wait-verified").ok();
+
+    let (client, miner_key) = (&chain.client, &chain.miner);
+    let status = assay!("validator status --endpoint {url} --account {client} --json").json();
+    assert_eq!(status["chain_id"], CHAIN);
+    assert_eq!(status["models"][0]["name"], "digits");
+    assert_eq!(status["models"][0]["miners"], 1);
+    assert_eq!(status["account"]["balance"], BALANCE - 4 * PRICE);
+    let status = assay!("validator status --endpoint {url} --account {miner_key} --json").json();
+    assert!(status["account"]["miner"]["earned"].as_u64().expect("earned") >= 4 * PRICE);
+    assert!(
+        assay!("validator status --endpoint {url} --account {miner_key}")
+            .ok()
+            .contains("miner    at http://")
+    );
+
+    let log = path("log.assay");
+    assay!("validator export --endpoint {url} -o {log}").ok();
+    assert!(assay!("audit {log}").ok().ends_with("audit: accepted\n"));
+    let audited = assay!("audit {log} --json").json();
+    assert_eq!(audited["verdict"], "accepted");
+    assert_eq!(audited["receipts"]["verified"], 4);
+    let mut forged = chain.files.read("log.assay");
+    let middle = forged.len() / 2;
+    forged[middle] ^= 1;
+    chain.files.write("log.assay", &forged);
+    let ran = assay!("audit {log}");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.starts_with("audit: rejected: height "), "{ran:?}");
+
+    assert_eq!(miner.terminate(), Some(0));
+    assert_eq!(validator.terminate(), Some(0));
+}
+
+#[test]
+fn without_a_miner_nothing_is_printed_and_the_exit_code_is_2() {
+    let chain = Chain::new();
+    let validator = chain.start();
+    chain.register_model(&validator.url());
+    let infer = chain.infer(&validator.url());
+    assay!("{infer} --wait-verified").refused("no answer: REASON_NO_MINER");
+}
+
+#[test]
+fn a_miner_that_is_gone_is_no_answer() {
+    let chain = Chain::new();
+    let validator = chain.start();
+    chain.register_model(&validator.url());
+    chain.start_miner(&validator.url()).kill();
+    let infer = chain.infer(&validator.url());
+    assay!("{infer} --wait-verified").refused("no answer: REASON_MINERS_FAILED");
+}
+
+#[test]
+fn logs_can_be_json() {
+    let chain = Chain::new();
+    let home = chain.files.path("home");
+    let ran = std::process::Command::new("timeout")
+        .args(["--signal=TERM", "2", env!("CARGO_BIN_EXE_assay"), "validator", "start", "--log-json"])
+        .args(["--listen", "127.0.0.1:0", "--home", &home])
+        .output()
+        .expect("timeout");
+    let logs = String::from_utf8(ran.stderr).expect("UTF-8");
+    let first: Value = serde_json::from_str(logs.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(first["level"], "INFO");
+}
