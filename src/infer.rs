@@ -149,3 +149,36 @@ fn trust(entry: &ModelEntry, pinned: Option<Trusted>) -> Result<Trusted> {
     );
     Ok(pinned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_proto::PublicKey;
+
+    fn entry(id: u8, name: &str) -> ModelEntry {
+        let (model_id, owner) = (ModelId([id; 32]), PublicKey([0; 32]));
+        ModelEntry { model_id, name: name.to_owned(), verifying_key: Vec::new(), owner, miners: 1 }
+    }
+
+    #[test]
+    fn a_model_is_found_by_name_or_id() {
+        let models = || vec![entry(1, "a"), entry(2, "b")];
+        assert_eq!(find(models(), "b").unwrap().model_id, ModelId([2; 32]));
+        assert_eq!(find(models(), &"01".repeat(32)).unwrap().name, "a");
+        assert!(find(models(), "c").unwrap_err().to_string().contains("not registered"));
+    }
+
+    #[test]
+    fn a_name_that_two_models_have_is_no_choice() {
+        let error = find(vec![entry(1, "a"), entry(2, "a")], "a").unwrap_err().to_string();
+        assert!(error.contains(&"01".repeat(32)) && error.contains(&"02".repeat(32)), "{error}");
+        // Nor can a model be taken by another that is named like its id.
+        let named = "01".repeat(32);
+        assert!(
+            find(vec![entry(1, "a"), entry(2, &named)], &named)
+                .unwrap_err()
+                .to_string()
+                .contains("ambiguous")
+        );
+    }
+}

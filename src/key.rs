@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use assay_proto::SecretKey;
+use zeroize::Zeroizing;
 
 use crate::{Answer, output};
 
@@ -79,7 +80,7 @@ pub fn load(path: &Path) -> Result<SecretKey> {
             mode & 0o777
         );
     }
-    let bytes = output::read(path, FILE_BYTES)?;
+    let bytes = Zeroizing::new(output::read(path, FILE_BYTES)?);
     let text =
         std::str::from_utf8(&bytes).ok().with_context(|| format!("{}: not a key file", path.display()))?;
     SecretKey::from_hex(text).with_context(name)

@@ -39,6 +39,7 @@ pub fn json(value: &impl Serialize) -> Result<()> {
 
 /// A progress bar on standard error; silent where that is no terminal.
 pub fn progress(total: u64, message: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:40}] {percent}% {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{msg} [{bar:40}] {percent}% {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(total).with_style(style).with_message(message)
 }

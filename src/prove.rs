@@ -76,7 +76,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         output::json(&report)?;
     } else {
         println!("model   {}", report.model_id);
-        report.outputs.iter().for_each(OutputReport::print);
+        report.outputs.iter().for_each(|output| println!("output  {}", output.line()));
         println!(
             "proof   {} ({} bytes in {} bytes)",
             report.proof.display(),

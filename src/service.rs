@@ -1,5 +1,7 @@
 //! What the programs that run until they are told to stop have in common.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -17,7 +19,9 @@ impl Logs {
     pub fn start(&self) -> Result<()> {
         let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
         let filter = filter.from_env().context("RUST_LOG")?;
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let colours = std::io::stderr().is_terminal();
+        let logs =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
         if self.log_json {
             logs.json().init()
         } else {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use assay_circuits::import;
 use assay_circuits::ir::{Port, elements};
 use ndarray::{ArrayD, IxDyn};
@@ -114,13 +114,13 @@ impl OutputReport {
     /// Values that a terminal gets to see.
     const SHOWN: usize = 16;
 
-    /// One line on standard output.
-    pub fn print(&self) {
+    /// One line for people.
+    pub fn line(&self) -> String {
         let values: Vec<String> =
             self.values.iter().take(Self::SHOWN).map(|value| format!("{value:.4}")).collect();
         let more = if self.values.len() > Self::SHOWN { " .." } else { "" };
         let greatest = self.argmax.map_or_else(String::new, |place| format!(", greatest at {place}"));
-        println!("output  {} {:?}: {}{more}{greatest}", self.name, self.shape, values.join(" "));
+        format!("{} {:?}: {}{more}{greatest}", self.name, self.shape, values.join(" "))
     }
 }
 
@@ -157,7 +157,11 @@ fn assemble(ports: &[Port], mut given: BTreeMap<String, Array>) -> Result<Inputs
     let (mut columns, mut batch) = (Vec::new(), false);
     for port in ports {
         let name = &port.name;
-        let array = given.remove(name).with_context(|| format!("input {name:?} is not given"))?;
+        let Some(array) = given.remove(name) else {
+            let names = given.keys().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+            let others = if names.is_empty() { String::new() } else { format!(", only {names}") };
+            bail!("input {name:?} is not given{others}");
+        };
         let (count, is_batch) = import::samples(&array.shape, &port.shape).with_context(|| {
             format!("input {name:?}: expected shape {:?} or a batch of it, got {:?}", port.shape, array.shape)
         })?;
@@ -199,7 +203,7 @@ pub fn reals(name: &str, array: &Array) -> Result<Vec<f32>> {
         let narrow = value as f32;
         ensure!(
             narrow.is_finite(),
-            "{name:?} holds {value} at element {index}, expected a finite float32 number"
+            "{name:?} holds {value:e} at element {index}, expected a finite float32 number"
         );
         Ok(narrow)
     };
@@ -245,7 +249,8 @@ fn array(bytes: &[u8]) -> Result<Array> {
     };
     ensure!(announced <= HEADER, "the array's header has {announced} bytes, the limit is {HEADER}");
     let mut rest = Cursor::new(bytes);
-    let header = Header::from_reader(&mut rest)?;
+    // The parser's own message spans several lines and quotes the header.
+    let header = Header::from_reader(&mut rest).map_err(|_| anyhow!("the array's header is malformed"))?;
     let present = bytes.len() - usize::try_from(rest.position())?;
     let kind = header.type_descriptor.to_string();
     let kind = kind.trim_matches('\'');
@@ -284,4 +289,187 @@ fn array(bytes: &[u8]) -> Result<Array> {
 fn typed<T: ReadableElement + Copy>(bytes: &[u8], real: impl Fn(T) -> f64) -> Result<Vec<f64>> {
     let array = ArrayD::<T>::read_npy(Cursor::new(bytes))?;
     Ok(array.iter().map(|&v| real(v)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use assay_circuits::ir::QuantParams;
+    use ndarray::{Array2, ArrayBase, Data, Dimension, arr1, arr2};
+    use ndarray_npy::WritableElement;
+    use proptest::prelude::{any, proptest};
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    fn npy<A: WritableElement, S: Data<Elem = A>, D: Dimension>(array: &ArrayBase<S, D>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        array.write_npy(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in arrays {
+            zip.start_file(format!("{name}.npy"), SimpleFileOptions::default()).unwrap();
+            zip.write_all(bytes).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    }
+
+    /// A header as NumPy writes it, and data behind it.
+    fn raw(dictionary: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((dictionary.len() as u16 + 1).to_le_bytes());
+        bytes.extend(dictionary.as_bytes());
+        bytes.push(b'\n');
+        bytes.extend(data);
+        bytes
+    }
+
+    fn port(name: &str, shape: &[u32]) -> Port {
+        let quant = QuantParams { scale: 0.5, lo: -4, hi: 3 };
+        Port { name: name.into(), shape: shape.to_vec(), quant }
+    }
+
+    fn given(arrays: &[(&str, &[usize], &[f64])]) -> BTreeMap<String, Array> {
+        let array = |(name, shape, values): &(&str, &[usize], &[f64])| {
+            ((*name).to_owned(), Array { shape: shape.to_vec(), values: values.to_vec() })
+        };
+        arrays.iter().map(array).collect()
+    }
+
+    fn refusal<T: std::fmt::Debug>(result: Result<T>) -> String {
+        let line = format!("{:#}", result.expect_err("it is accepted"));
+        assert!(!line.contains('\n') && line.len() < 300, "{line}");
+        line
+    }
+
+    #[test]
+    fn every_element_type_is_read_as_real_numbers() {
+        let expected = Array { shape: vec![3], values: vec![0.0, 1.0, 100.0] };
+        for bytes in [
+            npy(&arr1(&[0f32, 1.0, 100.0])),
+            npy(&arr1(&[0f64, 1.0, 100.0])),
+            npy(&arr1(&[0u8, 1, 100])),
+            npy(&arr1(&[0i8, 1, 100])),
+            npy(&arr1(&[0i32, 1, 100])),
+            npy(&arr1(&[0i64, 1, 100])),
+        ] {
+            assert_eq!(array(&bytes).unwrap(), expected);
+        }
+        let big = raw("{'descr': '>f4', 'fortran_order': False, 'shape': (1,), }", &2.5f32.to_be_bytes());
+        assert_eq!(array(&big).unwrap().values, [2.5]);
+    }
+
+    #[test]
+    fn columns_first_is_read_row_by_row() {
+        let rows = arr2(&[[1f32, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+        let columns: Array2<f32> = rows.t().as_standard_layout().into_owned().reversed_axes();
+        assert!(!columns.is_standard_layout());
+        assert_eq!(array(&npy(&columns)).unwrap(), array(&npy(&rows)).unwrap());
+    }
+
+    #[test]
+    fn other_element_types_are_refused() {
+        for bytes in [npy(&arr1(&[true])), npy(&arr1(&[1u16])), npy(&arr1(&[1u64]))] {
+            assert!(refusal(array(&bytes)).contains("is not supported"));
+        }
+    }
+
+    #[test]
+    fn arrays_whose_size_is_not_their_shapes_are_refused() {
+        let bytes = npy(&arr2(&[[1f32, 2.0], [3.0, 4.0]]));
+        for end in 0..bytes.len() {
+            refusal(array(&bytes[..end]));
+        }
+        let longer = [bytes, vec![0]].concat();
+        assert!(refusal(array(&longer)).contains("too long"));
+        assert!(refusal(array(&npy(&Array2::<f32>::zeros((0, 3))))).contains("empty"));
+    }
+
+    #[test]
+    fn a_size_that_nobody_has_is_refused_before_it_is_allocated() {
+        let dictionary = |shape| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        assert!(refusal(array(&raw(&dictionary("(1099511627776,)"), b"abcd"))).contains("truncated"));
+        assert!(
+            refusal(array(&raw(&dictionary("(4294967296, 4294967296, 16)"), b"abcd"))).contains("overflows")
+        );
+    }
+
+    #[test]
+    fn headers_that_are_long_nested_or_wrong_are_refused_in_one_line() {
+        assert!(refusal(array(&raw(&"(".repeat(1000), b""))).contains("malformed"));
+        assert!(refusal(array(&raw(&" ".repeat(5000), b""))).contains("limit"));
+        assert!(refusal(array(&raw("{}", b""))).contains("malformed"));
+        assert!(refusal(array(b"hello, world")).contains("not a .npy"));
+    }
+
+    #[test]
+    fn an_archive_holds_arrays_by_name_within_its_limits() {
+        let one = npy(&arr1(&[1f32]));
+        let arrays = archive(&npz(&[("x", one.clone()), ("label", npy(&arr1(&[3i64])))])).unwrap();
+        assert_eq!(arrays.keys().collect::<Vec<_>>(), ["label", "x"]);
+        let names: Vec<String> = (0..=ARRAYS).map(|i| i.to_string()).collect();
+        let many: Vec<(&str, Vec<u8>)> = names.iter().map(|name| (name.as_str(), one.clone())).collect();
+        assert!(refusal(archive(&npz(&many))).contains("limit"));
+        assert!(refusal(archive(&npz(&[("x", one[..9].to_vec())]))).contains("\"x\""));
+        let whole = npz(&[("x", one)]);
+        assert!(archive(&whole[..whole.len() - 4]).is_err());
+    }
+
+    #[test]
+    fn a_batch_is_split_into_samples_port_by_port() {
+        let ports = [port("a", &[1, 2]), port("b", &[1])];
+        let arrays: [(&str, &[usize], &[f64]); 3] = [
+            ("a", &[2, 2], &[1.0, 2.0, 3.0, 4.0]),
+            ("b", &[2, 1], &[5.0, 6.0]),
+            ("label", &[2], &[7.0, 8.0]),
+        ];
+        let inputs = assemble(&ports, given(&arrays)).unwrap();
+        assert_eq!(inputs.samples, [[vec![1.0, 2.0], vec![5.0]], [vec![3.0, 4.0], vec![6.0]]]);
+        assert!(inputs.batch);
+        assert_eq!(inputs.labels, Some(vec![7, 8]));
+        let single = assemble(&ports[..1], given(&[("a", &[2], &[1.0, 2.0])])).unwrap();
+        assert_eq!((single.samples.len(), single.batch, single.labels), (1, false, None));
+    }
+
+    #[test]
+    fn arrays_that_do_not_fit_the_ports_are_refused() {
+        let ports = [port("a", &[1, 2]), port("b", &[1])];
+        let fail = |arrays: &[(&str, &[usize], &[f64])]| refusal(assemble(&ports, given(arrays)));
+        let a: (&str, &[usize], &[f64]) = ("a", &[1, 2], &[1.0, 2.0]);
+        assert!(fail(&[("c", &[1], &[1.0])]).contains("\"a\" is not given, only \"c\""));
+        assert!(fail(&[a]).contains("\"b\" is not given"));
+        assert!(fail(&[("a", &[1, 3], &[1.0; 3]), ("b", &[1], &[1.0])]).contains("[1, 3]"));
+        assert!(fail(&[a, ("b", &[3, 1], &[1.0; 3])]).contains("expected 1 samples"));
+        assert!(fail(&[("a", &[1, 2], &[1.0, f64::NAN]), ("b", &[1], &[1.0])]).contains("NaN"));
+        assert!(fail(&[("a", &[1, 2], &[1.0, 1e300]), ("b", &[1], &[1.0])]).contains("finite"));
+        let b: (&str, &[usize], &[f64]) = ("b", &[1], &[1.0]);
+        assert!(fail(&[a, b, ("label", &[2], &[1.0, 2.0])]).contains("label"));
+        assert!(fail(&[a, b, ("label", &[1], &[0.5])]).contains("integer"));
+    }
+
+    #[test]
+    fn values_outside_the_type_saturate_and_are_counted() {
+        let ports = [port("a", &[4])];
+        let inputs = assemble(&ports, given(&[("a", &[4], &[-9.0, -2.2, 1.7, 2.0])])).unwrap();
+        // Steps of 0.5 in -4..=3: -4.4 rounds to -4, 3.4 to 3; 4 does not fit.
+        assert_eq!(inputs.quantize(&ports, 0), (vec![vec![-4, -4, 3, 3]], 2));
+    }
+
+    proptest! {
+        #[test]
+        fn changed_bytes_never_panic(place in any::<usize>(), value in any::<u8>()) {
+            let one = npy(&arr2(&[[1f32, 2.0], [3.0, 4.0]]));
+            for mut bytes in [one.clone(), npz(&[("x", one)])] {
+                let place = place % bytes.len();
+                bytes[place] = value;
+                let _ = array(&bytes);
+                let _ = archive(&bytes);
+            }
+        }
+    }
 }

@@ -75,7 +75,11 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         key_origin: key.origin().to_string(),
         job: hex::encode(statement.job),
         inputs_digest: digest(&statement.inputs),
-        outputs: tensors::dequantized(key.outputs(), &statement.outputs),
+        // A claim that does not hold is not worth showing.
+        outputs: match &reason {
+            None => tensors::dequantized(key.outputs(), &statement.outputs),
+            Some(_) => Vec::new(),
+        },
         verdict: if reason.is_none() { "holds" } else { "does not hold" },
         reason,
         verify_seconds: seconds,
@@ -109,9 +113,8 @@ impl Report {
         println!("key by   {}", self.key_origin);
         println!("job      {}", self.job);
         println!("inputs   {}", self.inputs_digest);
-        // A claim that does not hold is not worth showing.
         match &self.reason {
-            None => self.outputs.iter().for_each(OutputReport::print),
+            None => self.outputs.iter().for_each(|output| println!("output   {}", output.line())),
             Some(reason) => println!("reason   {reason}"),
         }
         println!("verdict  {} ({:.1} ms)", self.verdict, self.verify_seconds * 1e3);

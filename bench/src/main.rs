@@ -1,12 +1,11 @@
-//! `assay-bench`: the whole system in one command, and what it costs.
-//!
-//! Exit codes: 0 all is as it should be, 1 something is not, 2 it could not be tried.
+#![doc = include_str!("../README.md")]
 
 mod demo;
 mod digits;
 mod models;
 mod prove;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +29,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let found = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(arguments),

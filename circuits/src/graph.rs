@@ -4,8 +4,8 @@ use borsh::BorshDeserialize;
 
 use crate::error::ModelError;
 use crate::ir::{
-    Graph, ModelId, Node, Op, Output, Port, QuantParams, Range, Requantize, Shape, TensorId, elements, limits,
-    quotient,
+    Graph, ModelId, Node, Op, Output, Port, QuantParams, Range, Requantize, Shape, TensorId, elements,
+    limits, quotient,
 };
 use crate::linear::Taps;
 
@@ -224,7 +224,8 @@ impl Port {
 
     /// Checks the number of values and the range of each.
     pub fn check(&self, values: &[i32]) -> Result<(), ModelError> {
-        let fail = |expected: String, got: String| ModelError::Input { port: self.name.clone(), expected, got };
+        let fail =
+            |expected: String, got: String| ModelError::Input { port: self.name.clone(), expected, got };
         if values.len() != elements(&self.shape) {
             return Err(fail(format!("{} values", elements(&self.shape)), values.len().to_string()));
         }

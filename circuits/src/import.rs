@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::ModelError;
 use crate::ir::Graph;
+use search::Candidate;
 
 mod builder;
 mod calibrate;
@@ -73,8 +74,10 @@ pub struct Imported {
     pub report: Report,
 }
 
-/// Multiply-accumulates that one measurement of an error may take.
+/// Multiply-accumulates that one measurement of an error may take, unless a few samples take more.
 const WORK: usize = 1 << 28;
+/// Samples that are measured whatever the work.
+const FEW: usize = 4;
 
 /// Imports an ONNX file.
 pub fn onnx(bytes: &[u8], options: &Options) -> Result<Imported, ModelError> {
@@ -87,39 +90,48 @@ pub fn onnx(bytes: &[u8], options: &Options) -> Result<Imported, ModelError> {
     let activations = network.run(batch.clone());
     let means = network::means(&activations);
     let profiles = profile::profiles(&network, &activations, &means);
-    let samples = (WORK / network.work()).max(4);
+    let candidates = search::candidates(&profiles, &ports, options.bits, options.max_error);
+    let samples = (WORK / network.work()).max(FEW);
     let (batch, activations) = (calibrate::first(&batch, samples), calibrate::first(&activations, samples));
+    let build = |candidate: &Candidate| {
+        let emitted = quantise::graph(&network, &ports, &candidate.choices, &means)?;
+        let report = measure::report(&network, &emitted, &candidate.choices, &batch, &activations)?;
+        Ok(Imported { graph: emitted.graph, report })
+    };
+    smallest(&candidates, options.max_error, build)
+}
 
-    // The smallest candidate that holds what it promises; expectations are scaled by what is measured.
-    let (mut optimism, mut refused) = (1.0, None);
-    let mut best: Option<Imported> = None;
-    for candidate in search::candidates(&profiles, &ports, options.bits, options.max_error) {
-        if candidate.error * optimism > options.max_error * 2.0 && best.is_some() {
+/// The smallest candidate whose measured error is within the tolerance; if there is none, the smallest one that
+/// is about as good as the best.
+fn smallest(
+    candidates: &[Candidate],
+    tolerance: f64,
+    build: impl Fn(&Candidate) -> Result<Imported, ModelError>,
+) -> Result<Imported, ModelError> {
+    const HOPELESS: f64 = 2.0;
+    const AS_GOOD: f64 = 1.1;
+    let mut refused = ModelError::Import("no choice of types fits the largest constraint system".into());
+    let mut tried: Vec<(&Candidate, f64)> = Vec::new();
+    // Expectations are scaled by what was measured last.
+    let mut optimism = 1.0;
+    for candidate in candidates {
+        if candidate.error * optimism > tolerance * HOPELESS && !tried.is_empty() {
             continue;
         }
-        let emitted = match quantise::graph(&network, &ports, &candidate.choices, &means) {
-            Ok(emitted) => emitted,
-            Err(error) => {
-                refused = Some(error);
-                continue;
+        match build(candidate) {
+            Ok(imported) if imported.report.error <= tolerance => return Ok(imported),
+            Ok(imported) => {
+                optimism = (imported.report.error / candidate.error).clamp(0.1, 10.0);
+                tried.push((candidate, imported.report.error));
             }
-        };
-        let report = measure::report(&network, &emitted, &candidate.choices, &batch, &activations)?;
-        eprintln!(
-            "DBG {} rows {} predicted {} measured {} {:?}",
-            report.domain, candidate.rows, candidate.error, report.error, candidate.choices
-        );
-        optimism = (report.error / candidate.error).clamp(0.1, 10.0);
-        let enough = report.error <= options.max_error;
-        if best.as_ref().is_none_or(|best| report.error < best.report.error) {
-            best = Some(Imported { graph: emitted.graph, report });
-        }
-        if enough {
-            break;
+            Err(error) => refused = error,
         }
     }
-    let too_large = || ModelError::Import("no choice of types fits the largest constraint system".into());
-    best.ok_or_else(|| refused.unwrap_or_else(too_large))
+    let least = tried.iter().map(|(_, error)| *error).fold(f64::INFINITY, f64::min);
+    match tried.iter().find(|(_, error)| *error <= least * AS_GOOD) {
+        Some((candidate, _)) => build(candidate),
+        None => Err(refused),
+    }
 }
 
 impl Options {
@@ -136,7 +148,7 @@ impl Options {
         }
         match self.bits {
             Some(bits) if !(4..=16).contains(&bits) => fail("bits", "4 to 16", bits.to_string()),
-            _ if !(self.max_error > 0.0) => {
+            _ if self.max_error.is_nan() || self.max_error <= 0.0 => {
                 fail("max error", "a positive number", self.max_error.to_string())
             }
             _ => Ok(()),

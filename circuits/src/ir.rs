@@ -10,7 +10,6 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-
 use crate::linear::{Conv2d, Dense};
 use crate::pool::MaxPool2d;
 
@@ -37,7 +36,6 @@ pub mod limits {
     /// Bits that a static accumulator bound may take; the field keeps 190 bits of room above it.
     pub const ACCUMULATOR_BITS: u32 = 60;
 }
-
 
 /// Digest of a model's canonical bytes: what a miner commits to and what a proof is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]

@@ -110,7 +110,8 @@ impl Taps<'_> {
             }
             Self::Conv2d(conv, [in_channels, height, width], [out_channels, out_height, out_width]) => {
                 let output = output as u32;
-                let (channel, position) = (output / (out_height * out_width), output % (out_height * out_width));
+                let (channel, position) =
+                    (output / (out_height * out_width), output % (out_height * out_width));
                 let at = [position / out_width, position % out_width];
                 let depth = in_channels / conv.groups;
                 let first = channel / (out_channels / conv.groups) * depth;

@@ -107,7 +107,8 @@ pub fn maximum() -> Graph {
 
 /// Dense, ReLU, dense; the last of its three inputs has no weight.
 pub fn dense() -> Graph {
-    let chain = Chain::new(vec![1, 3], 0, 255).dense(vec![7, -3, 0, -9, 5, 0], vec![11, 40]).requantize(3, 0, 127);
+    let chain =
+        Chain::new(vec![1, 3], 0, 255).dense(vec![7, -3, 0, -9, 5, 0], vec![11, 40]).requantize(3, 0, 127);
     valid(chain.dense(vec![20, -31, 8, 9], vec![0, -100]).requantize(5, -128, 127))
 }
 

@@ -29,7 +29,8 @@ impl Coset {
     pub fn new(size: usize) -> Self {
         let power = size >> size.trailing_zeros();
         assert!(power == 1 || power == 3, "domain sizes are 2^k or 3 * 2^k");
-        let radix2 = Radix2EvaluationDomain::new(size / power).expect("the field has roots of unity of this order");
+        let radix2 =
+            Radix2EvaluationDomain::new(size / power).expect("the field has roots of unity of this order");
         let omega = domain::root(size);
         assert_eq!(omega.pow([power as u64]), radix2.group_gen, "roots of the two sizes belong together");
         let n_inverse = Fr::from(size as u64).inverse().expect("the size is not 0 in the field");
@@ -59,20 +60,23 @@ impl Coset {
             return;
         }
         let m = self.size / 3;
-        let mut parts: [Vec<Fr>; 3] = std::array::from_fn(|r| values.iter().skip(r).step_by(3).copied().collect());
+        let mut parts: [Vec<Fr>; 3] =
+            std::array::from_fn(|r| values.iter().skip(r).step_by(3).copied().collect());
         parts.par_iter_mut().for_each(|part| self.radix2.fft_in_place(part));
         let (z1, z2) = (self.roots[m], self.roots[2 * m]);
         let [f0, f1, f2] = &parts;
         let (first, rest) = values.split_at_mut(m);
         let (second, third) = rest.split_at_mut(m);
-        first.par_iter_mut().zip(second).zip(third).enumerate().with_min_len(1024).for_each(|(j, ((x, y), z))| {
-            let a = f0[j];
-            let b = f1[j] * self.roots[j];
-            let c = f2[j] * self.roots[2 * j];
-            *x = a + b + c;
-            *y = a + b * z1 + c * z2;
-            *z = a + b * z2 + c * z1;
-        });
+        first.par_iter_mut().zip(second).zip(third).enumerate().with_min_len(1024).for_each(
+            |(j, ((x, y), z))| {
+                let a = f0[j];
+                let b = f1[j] * self.roots[j];
+                let c = f2[j] * self.roots[2 * j];
+                *x = a + b + c;
+                *y = a + b * z1 + c * z2;
+                *z = a + b * z2 + c * z1;
+            },
+        );
     }
 }
 
@@ -91,9 +95,11 @@ mod tests {
     fn extend_evaluates_the_same_polynomial_on_the_coset() {
         let mut rng = ark_std::test_rng();
         for size in [4, 6, 16, 24, 48, 64] {
-            let polynomial = DensePolynomial::from_coefficients_vec((0..size).map(|_| Fr::rand(&mut rng)).collect());
+            let polynomial =
+                DensePolynomial::from_coefficients_vec((0..size).map(|_| Fr::rand(&mut rng)).collect());
             let omega = domain::root(size);
-            let mut values: Vec<Fr> = powers(Fr::ONE, omega, size).iter().map(|x| polynomial.evaluate(x)).collect();
+            let mut values: Vec<Fr> =
+                powers(Fr::ONE, omega, size).iter().map(|x| polynomial.evaluate(x)).collect();
             let expected: Vec<Fr> =
                 powers(Coset::shift(size), omega, size).iter().map(|x| polynomial.evaluate(x)).collect();
             Coset::new(size).extend(&mut values);

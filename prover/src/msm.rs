@@ -29,7 +29,9 @@ pub fn msm<P: SWCurveConfig<ScalarField = Fr>>(bases: &[Affine<P>], scalars: &[F
     let mut digits = vec![0i32; windows * size];
     let rows: Vec<Vec<i32>> = scalars[..size]
         .par_chunks(GRAIN)
-        .map(|chunk| chunk.iter().flat_map(|scalar| signed_digits(scalar.into_bigint().0, c, windows)).collect())
+        .map(|chunk| {
+            chunk.iter().flat_map(|scalar| signed_digits(scalar.into_bigint().0, c, windows)).collect()
+        })
         .collect();
     for (i, scalar) in rows.iter().flat_map(|chunk| chunk.chunks_exact(windows)).enumerate() {
         scalar.iter().enumerate().for_each(|(w, &digit)| digits[w * size + i] = digit);
@@ -100,7 +102,8 @@ fn windowed<P: SWCurveConfig>(bases: &[Affine<P>], digits: &[i32], size: usize, 
         .par_chunks(size.max(1))
         .map(|digits| {
             let entries = digits.iter().enumerate().filter(|(_, digit)| **digit != 0);
-            let entries = entries.map(|(i, &digit)| (digit.unsigned_abs(), i as u32 * 2 + u32::from(digit < 0)));
+            let entries =
+                entries.map(|(i, &digit)| (digit.unsigned_abs(), i as u32 * 2 + u32::from(digit < 0)));
             weighted_sum(&bucket_sums(bases, &sort(entries, (1 << (c - 1)) + 1)))
         })
         .collect();
@@ -152,7 +155,8 @@ fn sort(entries: impl Iterator<Item = (u32, u32)> + Clone, count: usize) -> Sort
 /// The sum of every bucket that is not empty, in ascending order.
 fn bucket_sums<P: SWCurveConfig>(bases: &[Affine<P>], sorted: &Sorted) -> Vec<(u32, Affine<P>)> {
     let ranges = sorted.buckets.par_chunks(GRAIN).zip(sorted.points.par_chunks(GRAIN));
-    let partial: Vec<Vec<(u32, Affine<P>)>> = ranges.map(|(buckets, points)| tree_sums(bases, buckets, points)).collect();
+    let partial: Vec<Vec<(u32, Affine<P>)>> =
+        ranges.map(|(buckets, points)| tree_sums(bases, buckets, points)).collect();
     // A bucket that crosses the border of two ranges has a partial sum in both.
     let mut sums: Vec<(u32, Affine<P>)> = Vec::with_capacity(partial.iter().map(Vec::len).sum());
     for (bucket, sum) in partial.into_iter().flatten() {
@@ -164,7 +168,11 @@ fn bucket_sums<P: SWCurveConfig>(bases: &[Affine<P>], sorted: &Sorted) -> Vec<(u
     sums
 }
 
-fn tree_sums<P: SWCurveConfig>(bases: &[Affine<P>], buckets: &[u32], points: &[u32]) -> Vec<(u32, Affine<P>)> {
+fn tree_sums<P: SWCurveConfig>(
+    bases: &[Affine<P>],
+    buckets: &[u32],
+    points: &[u32],
+) -> Vec<(u32, Affine<P>)> {
     let mut segments: Vec<(u32, usize)> = Vec::new();
     for &bucket in buckets {
         match segments.last_mut() {
@@ -270,7 +278,8 @@ mod tests {
         for n in [0, 1, 2, 31, 700, 5000] {
             let bases = points::<G1Projective>(n);
             let mut scalars: Vec<Fr> = (0..n).map(|_| Fr::rand(&mut rng)).collect();
-            for (i, extreme) in [Fr::from(0), Fr::from(1), -Fr::from(1), -Fr::from(2)].into_iter().enumerate() {
+            for (i, extreme) in [Fr::from(0), Fr::from(1), -Fr::from(1), -Fr::from(2)].into_iter().enumerate()
+            {
                 if let Some(scalar) = scalars.get_mut(i * 3) {
                     *scalar = extreme;
                 }
@@ -283,7 +292,8 @@ mod tests {
     fn small_signed_scalars_agree_with_arkworks() {
         let bases = points::<G1Projective>(3000);
         for bits in [1, 7, 11, 22, 40] {
-            let scalars: Vec<i64> = (0..3000).map(|i| (i * 7919 % (1 << bits)) * if i % 3 == 0 { -1 } else { 1 }).collect();
+            let scalars: Vec<i64> =
+                (0..3000).map(|i| (i * 7919 % (1 << bits)) * if i % 3 == 0 { -1 } else { 1 }).collect();
             let field: Vec<Fr> = scalars.iter().map(|&k| Fr::from(k)).collect();
             assert_eq!(msm_small(&bases, &scalars), G1Projective::msm_unchecked(&bases, &field));
         }

@@ -243,8 +243,7 @@ impl<'a> Follower<'a> {
         match shown {
             Shown::Assigned { miner, attempt, .. } => println!("assigned   {miner}, attempt {attempt}"),
             Shown::Output { outputs } => {
-                println!("answered   not proven yet:");
-                outputs.iter().for_each(OutputReport::print);
+                outputs.iter().for_each(|output| println!("unproven   {}", output.line()));
             }
             Shown::Refused { miner, verdict, reason } => println!("refused    {miner}: {verdict}: {reason}"),
             Shown::Verified {
@@ -260,7 +259,7 @@ impl<'a> Follower<'a> {
                 println!("verified   model {model_id}, miner {miner}");
                 println!("key        from {key_from}, made by {key_origin}");
                 println!("time       {prove_seconds:.3} s proof, {:.1} ms check", verify_seconds * 1e3);
-                outputs.iter().for_each(OutputReport::print);
+                outputs.iter().for_each(|output| println!("output     {}", output.line()));
             }
             Shown::Committed { height, index } => println!("committed  height {height}, transaction {index}"),
             Shown::NotCommitted { reason } => println!("receipt    not seen in a block: {reason}"),

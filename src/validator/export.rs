@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
+use tokio::runtime::Runtime;
 
-use super::{block_on, connect};
+use super::connect;
 use crate::{Answer, output};
 
 /// Arguments of `assay validator export`.
@@ -26,10 +27,12 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Answer> {
     let mut bytes: u64 = 0;
+    let runtime = Runtime::new().context("the runtime")?;
+    let mut stream =
+        runtime.block_on(async { anyhow::Ok(connect(&arguments.endpoint).await?.export().await?) })?;
     output::write(&arguments.output, |file| {
         let spinner = ProgressBar::new_spinner().with_message("export");
-        block_on(async {
-            let mut stream = connect(&arguments.endpoint).await?.export().await?;
+        runtime.block_on(async {
             while let Some(chunk) = stream.next().await? {
                 file.write_all(&chunk)?;
                 bytes += u64::try_from(chunk.len()).context("length of a chunk")?;

@@ -1,4 +1,5 @@
-//! `assay validator register-model`: makes a model provable on the ledger. Any account may, once a model.
+//! `assay validator register-model`: makes a model provable on the ledger. A validator does so, once a model, and answers for
+//! how its key was made.
 
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ pub struct Arguments {
     /// A validator's services, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     endpoint: String,
-    /// Secret key of the account that registers it
+    /// Secret key of a validator, which answers for how the key was made
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// Verifying key of the model, as written by `assay setup`

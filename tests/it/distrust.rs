@@ -1,6 +1,7 @@
 //! `assay infer` believes neither miners nor the validator.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use assay_circuits::ir::ModelId;
@@ -14,7 +15,7 @@ use assay_prover::groth16::{Prover, ProvingKey};
 use assay_prover::service::{Miner, MinerConfig, Registration, register};
 use assay_prover::worker::{Inference as Run, Worker, WorkerError};
 use tokio::net::TcpListener;
-use tokio_stream::{Empty, Iter};
+use tokio_stream::{Empty, Stream};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -44,6 +45,10 @@ enum Trick {
     NoProof,
     /// Nothing but the claim that all is well.
     Nothing,
+    /// An honest answer, and no word of its receipt.
+    NoReceipt,
+    /// No word at all, for ever.
+    Silence,
     /// A miner signed that was not assigned.
     Unassigned,
     /// The signature is of another message.
@@ -72,7 +77,9 @@ impl Fake {
         if self.trick != Trick::Nothing {
             events.extend(self.answer(job, id, key));
         }
-        events.push(committed);
+        if self.trick != Trick::NoReceipt {
+            events.push(committed);
+        }
         events
     }
 
@@ -113,18 +120,21 @@ impl Fake {
 
 #[tonic::async_trait]
 impl Inference for Fake {
-    type InferStream = Iter<std::vec::IntoIter<Result<wire::InferResponse, Status>>>;
+    type InferStream = Pin<Box<dyn Stream<Item = Result<wire::InferResponse, Status>> + Send>>;
 
     async fn infer(
         &self,
         request: Request<wire::InferRequest>,
     ) -> Result<Response<Self::InferStream>, Status> {
+        if self.trick == Trick::Silence {
+            return Ok(Response::new(Box::pin(tokio_stream::pending())));
+        }
         let job = Envelope::try_from(request.into_inner().job.expect("a job")).expect("an envelope");
         let job = job.open::<Job>(&self.chain).expect("signed by the client");
         let events = tokio::task::block_in_place(|| self.events(&job));
         let events: Vec<_> =
             events.into_iter().map(|event| Ok(wire::InferResponse { event: Some(event) })).collect();
-        Ok(Response::new(tokio_stream::iter(events)))
+        Ok(Response::new(Box::pin(tokio_stream::iter(events))))
     }
 
     async fn get_receipt(
@@ -223,7 +233,7 @@ async fn ask_fake(chain: &Chain, trick: Trick) -> Ran {
         .serve_with_incoming(TcpIncoming::from(listener));
     let server = tokio::spawn(server);
     let infer = chain.infer(&format!("http://{address}"));
-    let ran = blocking(move || assay!("{infer} --wait-verified")).await;
+    let ran = blocking(move || assay!("{infer} --wait-verified --patience 2")).await;
     server.abort();
     ran
 }
@@ -232,7 +242,9 @@ async fn ask_fake(chain: &Chain, trick: Trick) -> Ran {
 async fn a_lying_validator_gets_nothing_printed() {
     let chain = Chain::new();
     let honest = ask_fake(&chain, Trick::None).await.ok();
-    assert!(honest.starts_with("verified "), "{honest}");
+    assert!(honest.starts_with("verified ") && honest.contains("committed  height 1"), "{honest}");
+    let unpaid = ask_fake(&chain, Trick::NoReceipt).await.ok();
+    assert!(unpaid.starts_with("verified ") && unpaid.contains("not seen in a block"), "{unpaid}");
     for trick in [
         Trick::OtherInput,
         Trick::OtherJob,
@@ -251,6 +263,7 @@ async fn a_lying_validator_gets_nothing_printed() {
     for (trick, why) in [
         (Trick::NoProof, "committed an answer"),
         (Trick::Nothing, "committed an answer"),
+        (Trick::Silence, "did not end within 2 s"),
         (Trick::Unassigned, "not assigned"),
         (Trick::WrongSignature, "signature"),
         (Trick::OtherKey, "sent the key of model"),

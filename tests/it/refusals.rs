@@ -265,6 +265,8 @@ fn infer_refuses_wrong_input_before_it_asks() {
     assay!("{infer} --chain-id elsewhere").refused("expected elsewhere");
     assay!("validator register-model --endpoint {url} --key {key} --vk {again_vk}")
         .refused("another verifying key");
+    assay!("validator register-model --endpoint {url} --key {key} --vk {other_vk}")
+        .refused("not a validator");
     let (x, poor) = (path("x.npy"), path("miner.key"));
     assay!("infer --endpoint {url} --model digits --input {x} --key {poor}").refused("holds 0, 1 are needed");
 }

@@ -208,7 +208,7 @@ pub enum Reason {
 
     // Receipts.
     /// Signed by a key that is no validator.
-    #[error("the receipt is signed by {0}, which is not a validator")]
+    #[error("it is signed by {0}, which is not a validator")]
     NotValidator(PublicKey),
     /// The validator has a part in its own receipt.
     #[error("the validator {0} is the miner or the client of its own receipt")]

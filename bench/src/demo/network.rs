@@ -65,8 +65,7 @@ impl Network {
         verifying_key: Vec<u8>,
         workers: Vec<(&'static str, Box<dyn Worker>)>,
     ) -> Result<Self> {
-        let (validator, owner, client) =
-            (SecretKey::generate()?, SecretKey::generate()?, SecretKey::generate()?);
+        let (validator, client) = (SecretKey::generate()?, SecretKey::generate()?);
         let chain = ChainId::new("assay-demo")?;
         let database = tempfile::tempdir().context("a folder for the database")?;
         let config = Config {
@@ -84,7 +83,7 @@ impl Network {
             accounts: vec![GenesisAccount { public_key: client.public_key(), balance: BALANCE }],
             parameters: Parameters { tempo: TEMPO, ..Parameters::default() },
         };
-        let node = Node::start(config, validator, genesis).await?;
+        let node = Node::start(config, validator.clone(), genesis).await?;
         let endpoint = format!("http://{}", node.local_addr());
 
         let key = VerifyingKey::decode(&verifying_key)?;
@@ -92,7 +91,7 @@ impl Network {
         let body = RegisterModel { model_id: model, name: name.to_owned(), verifying_key };
         let transaction = Transaction { nonce: 1, body: Body::RegisterModel(body) };
         let rpc = Rpc::connect(&endpoint, ClientOptions::default()).await?;
-        rpc.submit(&owner.sign(&chain, transaction)).await.context("registration of the model")?;
+        rpc.submit(&validator.sign(&chain, transaction)).await.context("registration of the model")?;
 
         let mut miners = Vec::new();
         for (name, worker) in workers {

@@ -42,14 +42,18 @@ pub struct Builder {
     chains: Vec<Chain>,
     layers: Vec<Layer>,
     outputs: Vec<Output>,
+    /// Weights of all maps so far, which are kept until the network is finished.
+    weights: usize,
 }
 
+/// Weights that folding may leave in memory.
+const WEIGHTS: usize = 1 << 29;
 const FREE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 
 impl Builder {
     /// A network without layers.
     pub fn new(inputs: Vec<(String, Shape)>) -> Self {
-        Self { inputs, chains: Vec::new(), layers: Vec::new(), outputs: Vec::new() }
+        Self { inputs, chains: Vec::new(), layers: Vec::new(), outputs: Vec::new(), weights: 0 }
     }
 
     /// The network.
@@ -68,7 +72,14 @@ impl Builder {
     }
 
     /// A fully connected layer over all elements of a tensor, in their order.
-    pub fn dense(&mut self, name: &str, x: &View, weights: Vec<f32>, bias: Vec<f32>, to: Shape) -> View {
+    pub fn dense(
+        &mut self,
+        name: &str,
+        x: &View,
+        weights: Vec<f32>,
+        bias: Vec<f32>,
+        to: Shape,
+    ) -> Result<View, ModelError> {
         let (from, mut weights) = (x.shape.clone(), weights);
         if let Some(order) = &x.order {
             let width = order.len().max(1);
@@ -97,11 +108,17 @@ impl Builder {
         {
             (map, input) = (folded, before);
         }
-        Ok(self.chain(name, input, from, map, to))
+        self.chain(name, input, from, map, to)
     }
 
     /// `scale[i] x[i] + offset[i]`, in the order of the view.
-    pub fn affine(&mut self, name: &str, x: &View, scale: Vec<f32>, offset: Vec<f32>) -> View {
+    pub fn affine(
+        &mut self,
+        name: &str,
+        x: &View,
+        scale: Vec<f32>,
+        offset: Vec<f32>,
+    ) -> Result<View, ModelError> {
         let place = |values: Vec<f32>| match &x.order {
             None => values,
             Some(order) => {
@@ -118,12 +135,12 @@ impl Builder {
                 && let Some(map) = folded_behind(&layer.map, &layer.to, &scale, &offset)
             {
                 let layer = Layer { map: Arc::new(map), ..layer.clone() };
-                return View { value: self.push(layer), ..x.clone() };
+                return Ok(View { value: self.push(layer)?, ..x.clone() });
             }
         }
         let shape = vec![count(&x.shape)];
-        let view = self.chain(name, x.value, shape.clone(), Map::Affine { scale, offset }, shape);
-        View { value: view.value, ..x.clone() }
+        let view = self.chain(name, x.value, shape.clone(), Map::Affine { scale, offset }, shape)?;
+        Ok(View { value: view.value, ..x.clone() })
     }
 
     /// `min(max(x, lo), hi)`.
@@ -140,7 +157,7 @@ impl Builder {
                 needed: format!("bounds around 0, not {} to {}", layer.clamp.0, layer.clamp.1),
             });
         }
-        Ok(View { value: self.push(layer), ..x.clone() })
+        Ok(View { value: self.push(layer)?, ..x.clone() })
     }
 
     /// Maximum over the windows of an image `[1, C, H, W]`.
@@ -148,7 +165,7 @@ impl Builder {
         self.in_order(name, "MaxPool", x)?;
         let mut layer = self.open(name, x);
         layer.pools.push(Pool { name: name.into(), pool, from: x.shape.clone(), to: to.clone() });
-        Ok(View { value: self.push(layer), shape: to, order: None })
+        Ok(View { value: self.push(layer)?, shape: to, order: None })
     }
 
     /// The same elements in the same order.
@@ -172,7 +189,7 @@ impl Builder {
         let layer = match x.value {
             Value::Input(_) => {
                 let layer = self.open(name, x);
-                self.push(layer)
+                self.push(layer)?
             }
             Value::Chain(_) => x.value,
         };
@@ -196,17 +213,32 @@ impl Builder {
         }
     }
 
-    fn chain(&mut self, name: &str, input: Value, from: Shape, map: Map, to: Shape) -> View {
+    fn chain(
+        &mut self,
+        name: &str,
+        input: Value,
+        from: Shape,
+        map: Map,
+        to: Shape,
+    ) -> Result<View, ModelError> {
         let input = self.activation(input);
         let (pools, clamp) = (Vec::new(), FREE);
         let layer =
             Layer { name: name.into(), input, from, map: Arc::new(map), to: to.clone(), pools, clamp };
-        View { value: self.push(layer), shape: to, order: None }
+        Ok(View { value: self.push(layer)?, shape: to, order: None })
     }
 
-    fn push(&mut self, layer: Layer) -> Value {
+    fn push(&mut self, layer: Layer) -> Result<Value, ModelError> {
+        // A map that is shared with an earlier chain takes no memory of its own.
+        if Arc::strong_count(&layer.map) == 1 {
+            self.weights += layer.map.weights();
+        }
+        if self.weights > WEIGHTS {
+            let what = format!("number of weights folded up to {}", layer.name);
+            return Err(ModelError::Limit { what, got: self.weights as u64, limit: WEIGHTS as u64 });
+        }
         self.chains.push(Chain { layer, activation: None });
-        Value::Chain(self.chains.len() - 1)
+        Ok(Value::Chain(self.chains.len() - 1))
     }
 
     /// Number of the activation that holds a value; a layer is closed when it is first asked for.
@@ -353,9 +385,9 @@ mod tests {
     #[test]
     fn scales_before_and_behind_a_dense_layer_are_one_layer() {
         let (mut builder, x) = builder(&[2]);
-        let x = builder.affine("a", &x, vec![2.0, 3.0], vec![1.0, -1.0]);
-        let y = builder.dense("d", &x, vec![1.0, 10.0, 0.5, -1.0], vec![0.25, 0.5], vec![2]);
-        let y = builder.affine("b", &y, vec![4.0, -2.0], vec![0.0, 1.0]);
+        let x = builder.affine("a", &x, vec![2.0, 3.0], vec![1.0, -1.0]).unwrap();
+        let y = builder.dense("d", &x, vec![1.0, 10.0, 0.5, -1.0], vec![0.25, 0.5], vec![2]).unwrap();
+        let y = builder.affine("b", &y, vec![4.0, -2.0], vec![0.0, 1.0]).unwrap();
         builder.output("y", &y).unwrap();
         assert_eq!(builder.layers.len(), 1);
         // x = (1, 2) -> (3, 5) -> (53.25, -3) -> (213, 7)
@@ -391,10 +423,22 @@ mod tests {
         assert!(back.order.is_none());
         // Row i of a unit matrix reads element i of the transposed tensor.
         let unit = (0..36).map(|i| if i % 7 == 0 { 1.0 } else { 0.0 }).collect();
-        let scaled = builder.affine("s", &transposed, vec![1.0, 1.0, 1.0, 1.0, 1.0, 10.0], vec![0.0; 6]);
-        let y = builder.dense("d", &scaled, unit, vec![0.0; 6], vec![6]);
+        let scaled =
+            builder.affine("s", &transposed, vec![1.0, 1.0, 1.0, 1.0, 1.0, 10.0], vec![0.0; 6]).unwrap();
+        let y = builder.dense("d", &scaled, unit, vec![0.0; 6], vec![6]).unwrap();
         builder.output("y", &y).unwrap();
         assert_eq!(run(builder, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), [1.0, 4.0, 2.0, 5.0, 3.0, 60.0]);
+    }
+
+    #[test]
+    fn folding_stops_before_it_fills_the_memory() {
+        let (mut builder, x) = builder(&[2]);
+        builder.weights = WEIGHTS - 8;
+        let x = builder.affine("a", &x, vec![1.0; 2], vec![1.0; 2]).unwrap();
+        let x = builder.clamp("shares the map", &x, -1.0, 1.0).unwrap();
+        assert!(builder.clamp("too", &x, -0.5, 0.5).is_ok());
+        let y = builder.dense("d", &x, vec![1.0; 6], vec![0.0; 3], vec![3]);
+        assert!(matches!(y, Err(ModelError::Limit { .. })), "{y:?}");
     }
 
     #[test]
@@ -414,8 +458,8 @@ mod tests {
     fn a_tensor_that_is_read_twice_is_one_layer() {
         let (mut builder, x) = builder(&[2]);
         let x = builder.clamp("relu", &x, 0.0, f64::INFINITY).unwrap();
-        let a = builder.dense("a", &x, vec![1.0, 1.0], vec![0.0], vec![1]);
-        let b = builder.dense("b", &x, vec![1.0, -1.0], vec![0.0], vec![1]);
+        let a = builder.dense("a", &x, vec![1.0, 1.0], vec![0.0], vec![1]).unwrap();
+        let b = builder.dense("b", &x, vec![1.0, -1.0], vec![0.0], vec![1]).unwrap();
         builder.output("a", &a).unwrap();
         builder.output("b", &b).unwrap();
         assert_eq!(builder.layers.len(), 3);

@@ -10,9 +10,9 @@ const SAMPLES: usize = 256;
 /// Samples drawn where no data is given.
 const SYNTHETIC: usize = 32;
 /// Elements of all activations of all samples together.
-const ELEMENTS: usize = 1 << 27;
+const ELEMENTS: usize = 1 << 26;
 /// Multiply-accumulates of all samples together, unless a few samples take more.
-const WORK: usize = 1 << 33;
+const WORK: usize = 1 << 32;
 /// Samples that are taken whatever the work.
 const FEW: usize = 4;
 
@@ -67,8 +67,8 @@ pub fn first(batch: &Batch, samples: usize) -> Batch {
     batch.iter().map(|port| port[..samples.min(port.len())].to_vec()).collect()
 }
 
-/// Integer types of the inputs: bytes where all values are multiples of 1/255 in [0, 1], else as many bits as
-/// the options say, unsigned where nothing is negative.
+/// Integer types of the inputs: bytes where all values are multiples of 1/255 in [0, 1], the integers themselves
+/// where they are small ones, else as many bits as the options say, unsigned where nothing is negative.
 pub fn ports(inputs: &[(String, Shape)], batch: &Batch, options: &Options) -> Vec<Port> {
     let synthetic = options.calibration.is_empty();
     let port = |((name, shape), samples): (&(String, Shape), &Vec<Vec<f64>>)| {
@@ -90,6 +90,14 @@ fn observed<I: Iterator<Item = f64>>(values: impl Fn() -> I, bits: u8) -> QuantP
     if values().all(is_byte) {
         return BYTES;
     }
+    let whole = [8, 9, 10, 11].map(|bits| [type_of(false, bits), type_of(true, bits)]);
+    let holds = |quant: &&QuantParams| {
+        let (lo, hi) = (f64::from(quant.lo), f64::from(quant.hi));
+        values().all(|v| v.fract() == 0.0 && (lo..=hi).contains(&v))
+    };
+    if let Some(quant) = whole.iter().flatten().find(holds) {
+        return *quant;
+    }
     let (lo, hi) = values().fold((0f64, 0f64), |(lo, hi), v| (lo.min(v), hi.max(v)));
     fitted(lo, hi, bits)
 }
@@ -97,15 +105,17 @@ fn observed<I: Iterator<Item = f64>>(values: impl Fn() -> I, bits: u8) -> QuantP
 const BYTES: QuantParams = QuantParams { scale: 1.0 / 255.0, lo: 0, hi: 255 };
 
 /// The type of `bits` bits that holds `lo..=hi` with zero point 0.
-pub fn fitted(lo: f64, hi: f64, bits: u8) -> QuantParams {
-    let signed = lo < 0.0;
-    let (least, greatest) = match signed {
-        true => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
-        false => (0, (1 << bits) - 1),
-    };
+fn fitted(lo: f64, hi: f64, bits: u8) -> QuantParams {
+    let quant = type_of(lo < 0.0, bits);
     let reach = hi.max(-lo);
-    let scale = if reach > 0.0 { reach / f64::from(greatest) } else { 1.0 };
-    QuantParams { scale, lo: least, hi: greatest }
+    let scale = if reach > 0.0 { reach / f64::from(quant.hi) } else { 1.0 };
+    QuantParams { scale, ..quant }
+}
+
+/// Integers of `bits` bits in steps of 1.
+fn type_of(signed: bool, bits: u8) -> QuantParams {
+    let (lo, hi) = if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+    QuantParams { scale: 1.0, lo, hi }
 }
 
 fn spaced(name: &str, shape: &Shape, data: &Samples, most: usize) -> Result<Vec<Vec<f64>>, ModelError> {
@@ -190,6 +200,17 @@ mod tests {
         assert_eq!((unsigned.lo, unsigned.hi, unsigned.scale), (0, 1023, 2.0 / 1023.0));
         let signed = quant(&[-4.0, 0.3, 2.0]);
         assert_eq!((signed.lo, signed.hi, signed.scale), (-512, 511, 4.0 / 511.0));
+    }
+
+    #[test]
+    fn small_integers_are_kept_as_they_are() {
+        let quant = |values: &[f64]| observed(|| values.iter().copied(), 10);
+        assert_eq!(quant(&[0.0, 7.0, 255.0]), QuantParams { scale: 1.0, lo: 0, hi: 255 });
+        assert_eq!(quant(&[-3.0, 127.0]), QuantParams { scale: 1.0, lo: -128, hi: 127 });
+        assert_eq!(quant(&[-3.0, 128.0]), QuantParams { scale: 1.0, lo: -256, hi: 255 });
+        assert_eq!(quant(&[0.0, 2047.0]), QuantParams { scale: 1.0, lo: 0, hi: 2047 });
+        assert!(quant(&[0.0, 2048.0]).scale > 1.0);
+        assert!(quant(&[0.0, 2.5]).scale < 1.0);
     }
 
     #[test]

@@ -128,10 +128,8 @@ impl Lowering<'_> {
             let long = |axes: &[usize], shape: &Shape| axes.iter().any(|&a| shape[a] > 1);
             let free = w_axes.iter().all(|&a| weights.shape()[a] == 1);
             let (in_x, in_y) = (long(x_axes, &from), long(y_axes, &to));
-            if axis.inputs.iter().chain(&axis.outputs).any(|axes| axes.len() > 1)
-                || (free && (in_x || in_y))
-                || (!free && in_x && in_y)
-            {
+            let repeated = axis.inputs.iter().chain(&axis.outputs).any(|axes| axes.len() > 1);
+            if repeated || (in_x && in_y) || (free && (in_x || in_y)) {
                 let needed = "a matrix product of one row: bind the batch and sequence dimensions to 1";
                 return Err(self.unsupported(node, needed));
             }
@@ -147,7 +145,7 @@ impl Lowering<'_> {
             matrix[place(|step| step.1) * width + place(|step| step.0)] += weight;
         }
         let x = x.clone();
-        Ok(self.builder.dense(self.name(node), &x, matrix, vec![0.0; rows], to))
+        self.builder.dense(self.name(node), &x, matrix, vec![0.0; rows], to)
     }
 
     fn conv(&mut self, node: &TypedNode, op: &Conv) -> Result<View, ModelError> {
@@ -272,7 +270,7 @@ impl Lowering<'_> {
         } else {
             return Err(self.unsupported(node, "a table of its values, or a product of two activations"));
         };
-        let y = self.builder.affine(self.name(node), &x, scale, offset);
+        let y = self.builder.affine(self.name(node), &x, scale, offset)?;
         Ok(self.builder.reshape(&y, to))
     }
 

@@ -131,15 +131,18 @@ impl Network {
         self.layers.iter().map(layer).fold(1, usize::saturating_add)
     }
 
-    /// The activations after one of them has changed to `values`; what does not depend on it is taken over.
-    pub fn rerun(&self, before: &Activations, activation: usize, values: Vec<Vec<f64>>) -> Activations {
-        let mut changed = vec![false; before.len()];
-        let mut after = before.clone();
-        (after[activation], changed[activation]) = (values, true);
+    /// What changes when one of the activations becomes `values`: `None` for those that do not depend on it.
+    pub fn rerun(
+        &self,
+        before: &Activations,
+        activation: usize,
+        values: Vec<Vec<f64>>,
+    ) -> Vec<Option<Vec<Vec<f64>>>> {
+        let mut after = vec![None; before.len()];
+        after[activation] = Some(values);
         for (index, layer) in self.layers.iter().enumerate() {
-            if changed[layer.input] {
-                let at = self.inputs.len() + index;
-                (after[at], changed[at]) = (layer.run(&after[layer.input]), true);
+            if let Some(x) = &after[layer.input] {
+                after[self.inputs.len() + index] = Some(layer.run(x));
             }
         }
         after
@@ -169,6 +172,14 @@ impl Layer {
 }
 
 impl Map {
+    /// Number of weights and biases.
+    pub fn weights(&self) -> usize {
+        match self {
+            Self::Dense { weights, bias } | Self::Conv2d { weights, bias, .. } => weights.len() + bias.len(),
+            Self::Affine { scale, offset } => scale.len() + offset.len(),
+        }
+    }
+
     /// The mean that each operand is taken to have: its own, or for a convolution its channel's.
     pub fn operand_means(&self, from: &Shape, means: &[f64]) -> Vec<f64> {
         match self {
@@ -377,6 +388,6 @@ mod tests {
         let before = network.run(vec![vec![vec![1.0]]]);
         assert_eq!(before, [[[1.0]], [[3.0]], [[3.0]], [[7.0]]]);
         let after = network.rerun(&before, 1, vec![vec![10.0]]);
-        assert_eq!(after, [[[1.0]], [[10.0]], [[3.0]], [[21.0]]]);
+        assert_eq!(after, [None, Some(vec![vec![10.0]]), None, Some(vec![vec![21.0]])]);
     }
 }

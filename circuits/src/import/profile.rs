@@ -17,7 +17,7 @@ use super::network::{Activations, Layer, Map, Network};
 use crate::ir::QuantParams;
 
 /// Multiply-accumulates that the measurement of gains may take.
-const WORK: usize = 1 << 31;
+const WORK: usize = 1 << 30;
 /// Noise of the measurement, as a share of an activation's reach.
 const NOISE: f64 = 0.01;
 /// Shares of an activation's reach at which saturation is tried.
@@ -195,8 +195,10 @@ fn gains(network: &Network, activations: &Activations) -> Vec<f64> {
         let changed = network.rerun(&base, at, noisy);
         let mut worst = 0f64;
         for (output, scale) in network.outputs.iter().zip(&scales) {
-            let error = mean_square(&changed[output.activation], &base[output.activation]);
-            worst = worst.max(error / (scale * scale));
+            if let Some(after) = &changed[output.activation] {
+                let error = mean_square(after, &base[output.activation]);
+                worst = worst.max(error / (scale * scale));
+            }
         }
         worst / (amplitude * amplitude / 3.0)
     };

@@ -22,6 +22,8 @@ pub mod bounds {
     pub const BYTES: usize = 1 << 30;
     /// Nodes of a graph.
     pub const NODES: usize = 1 << 12;
+    /// Tensors that are given by name.
+    pub const INITIALIZERS: usize = 1 << 14;
     /// Elements that one constant expression may take.
     pub const FOLDED: u64 = 1 << 28;
     /// Operator sets that are understood.
@@ -95,6 +97,7 @@ pub fn read_with(
         None => return Err(ModelError::Import("the file names no operator set (is it truncated?)".into())),
     }
     limit("number of ONNX nodes", graph.node.len() as u64, bounds::NODES as u64)?;
+    limit("number of ONNX initializers", graph.initializer.len() as u64, bounds::INITIALIZERS as u64)?;
     if !graph.sparse_initializer.is_empty() {
         return Err(ModelError::Import("sparse weights are not supported: store them densely".into()));
     }
@@ -198,11 +201,16 @@ fn drop_dropout(graph: &mut GraphProto) {
 
 /// Checks every tensor that the file holds, naming the node that uses it.
 fn check_constants(graph: &GraphProto) -> Result<(), ModelError> {
+    // The first node that uses a tensor, and whether it is a bound wherever it is used.
+    let mut users: HashMap<&str, (&str, bool)> = HashMap::new();
+    for node in &graph.node {
+        for input in &node.input {
+            users.entry(input).or_insert((node_name(node), true)).1 &= is_bound_consumer(node);
+        }
+    }
     for tensor in &graph.initializer {
-        let mut users = graph.node.iter().filter(|node| node.input.contains(&tensor.name)).peekable();
-        let user = users.peek().map_or(tensor.name.as_str(), |node| node_name(node)).to_owned();
-        let bounds_only = users.all(is_bound_consumer);
-        check_tensor(&user, tensor, bounds_only)?;
+        let (user, bound) = users.get(tensor.name.as_str()).copied().unwrap_or((&tensor.name, false));
+        check_tensor(user, tensor, bound)?;
     }
     for node in &graph.node {
         // A constant node may feed the bound of a Clip, which may be infinite; NaN is refused everywhere.

@@ -165,7 +165,14 @@ impl<S: System> Cells<'_, S> {
         y
     }
 
-    fn max_pool(&mut self, graph: &Graph, node: &Node, pool: &MaxPool2d, x: &[S::Expr], range: Range) -> Vec<S::Expr> {
+    fn max_pool(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        pool: &MaxPool2d,
+        x: &[S::Expr],
+        range: Range,
+    ) -> Vec<S::Expr> {
         let input = image(graph.shape(node.inputs[0])).expect("checked shape");
         let out = image(&node.shape).expect("checked shape");
         let difference = bits(range.hi - range.lo);

@@ -10,7 +10,11 @@ fn bytes_round_trip_and_the_id_follows_every_weight() {
     let graph = samples::convolution();
     let bytes = graph.to_bytes();
     assert_eq!(Graph::from_bytes(&bytes).expect("canonical"), graph);
-    let other = Chain::new(vec![1, 1], -128, 127).dense(vec![101], vec![3]).requantize(4, 0, 255).graph().expect("valid");
+    let other = Chain::new(vec![1, 1], -128, 127)
+        .dense(vec![101], vec![3])
+        .requantize(4, 0, 255)
+        .graph()
+        .expect("valid");
     assert_ne!(samples::cell().id(), other.id());
 }
 

@@ -14,15 +14,19 @@ fn graph_and_inputs() -> impl Strategy<Value = (Graph, Vec<i32>)> {
         let second = prop::collection::vec(-40..=40i32, hidden * outputs);
         (first, second, prop::collection::vec(-500..=500i64, hidden), 1..9u8, 3..300i32, -9..=0i32).prop_map(
             move |(first, second, bias, shift, hi, lo)| {
-                let chain = Chain::new(vec![1, inputs as u32], -128, 127).dense(first, bias).requantize(shift, lo, hi);
+                let chain = Chain::new(vec![1, inputs as u32], -128, 127)
+                    .dense(first, bias)
+                    .requantize(shift, lo, hi);
                 chain.dense(second, vec![0; outputs]).requantize(shift, -100, 99).graph().expect("valid")
             },
         )
     });
-    let conv = (prop::collection::vec(weight, 9), -300..=300i64, 1..7u8, 1..200i32).prop_map(|(weights, bias, shift, hi)| {
-        let chain = Chain::new(vec![1, 1, 6, 6], -8, 255).conv(weights, vec![bias], [3, 3]).pool();
-        chain.requantize(shift, 0, hi).graph().expect("valid")
-    });
+    let conv = (prop::collection::vec(weight, 9), -300..=300i64, 1..7u8, 1..200i32).prop_map(
+        |(weights, bias, shift, hi)| {
+            let chain = Chain::new(vec![1, 1, 6, 6], -8, 255).conv(weights, vec![bias], [3, 3]).pool();
+            chain.requantize(shift, 0, hi).graph().expect("valid")
+        },
+    );
     prop_oneof![dense, conv].prop_flat_map(|graph| {
         let port = &graph.inputs()[0];
         let values = prop_oneof![Just(port.quant.lo), Just(port.quant.hi), port.quant.lo..=port.quant.hi];
@@ -31,7 +35,13 @@ fn graph_and_inputs() -> impl Strategy<Value = (Graph, Vec<i32>)> {
     })
 }
 
-fn forged(graph: &Graph, plan: &Plan, inputs: &[i32], wires: &[(usize, i64)], outputs: &[(usize, i64)]) -> Witness {
+fn forged(
+    graph: &Graph,
+    plan: &Plan,
+    inputs: &[i32],
+    wires: &[(usize, i64)],
+    outputs: &[(usize, i64)],
+) -> Witness {
     Witness::forged(graph, plan, &[inputs.to_vec()], Forgery { wires, outputs, omit: None })
 }
 
@@ -163,7 +173,11 @@ fn a_top_limb_is_checked_at_its_exact_width() {
     // shift 4 under limbs of 8 bits: a remainder of 16..255 fits the limb but not the width.
     let graph = samples::cell();
     let families = names(&graph, &[1], &[(0, 0), (1, 0)], &[(0, 5)]);
-    assert_eq!(families, [Family::Remainder], "remainder 31 passes the plain lookup and fails the shifted one");
+    assert_eq!(
+        families,
+        [Family::Remainder],
+        "remainder 31 passes the plain lookup and fails the shifted one"
+    );
 }
 
 #[test]

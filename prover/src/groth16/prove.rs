@@ -101,8 +101,12 @@ impl Prover {
         let [beta2, delta2_2, challenge2] = self.key.g2;
         let table = self.plan.table();
 
-        let fixed: Vec<i64> =
-            witness.wires.iter().copied().chain(witness.multiplicities.iter().map(|&m| i64::from(m))).collect();
+        let fixed: Vec<i64> = witness
+            .wires
+            .iter()
+            .copied()
+            .chain(witness.multiplicities.iter().map(|&m| i64::from(m)))
+            .collect();
         let committed = msm_small(&self.key.l1, &fixed);
         // A denominator that is 0 has chance 2^-240; another blinding gives another challenge.
         let (r1, c1, rows) = loop {
@@ -185,7 +189,9 @@ impl Prover {
         let integer = |value: i64| Fr::from(value);
         let a = || {
             let mut a = Vec::with_capacity(size);
-            a.extend(witness.lookups.iter().map(|&q| rows.inverses.get(q as usize).copied().unwrap_or(Fr::ZERO)));
+            a.extend(
+                witness.lookups.iter().map(|&q| rows.inverses.get(q as usize).copied().unwrap_or(Fr::ZERO)),
+            );
             a.extend(&rows.table);
             a.extend(witness.gates.iter().map(|(a, _)| integer(*a)));
             a.resize(size, Fr::ZERO);
@@ -219,4 +225,3 @@ impl Rows {
         Some(Self { inverses, table, rho })
     }
 }
-

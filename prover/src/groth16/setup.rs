@@ -48,7 +48,9 @@ impl Secret {
     fn exponents(self) -> Exponents {
         let mut stream = match self {
             Self::Random => None,
-            Self::Seed(seed) => Some(blake3::Hasher::new_derive_key("assay.v1 test setup").update(&seed).finalize_xof()),
+            Self::Seed(seed) => {
+                Some(blake3::Hasher::new_derive_key("assay.v1 test setup").update(&seed).finalize_xof())
+            }
         };
         let mut draw = || match &mut stream {
             None => random(),
@@ -69,7 +71,12 @@ impl Secret {
 ///
 /// # Panics
 /// If a family is left out of keys that are not for tests.
-pub fn setup(graph: &Graph, secret: Secret, omit: Option<Family>, progress: &(dyn Fn(usize, usize) + Sync)) -> ProvingKey {
+pub fn setup(
+    graph: &Graph,
+    secret: Secret,
+    omit: Option<Family>,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> ProvingKey {
     assert!(omit.is_none() || matches!(secret, Secret::Seed(_)), "only test keys may leave constraints out");
     let plan = Plan::new(graph);
     loop {
@@ -88,7 +95,8 @@ fn attempt(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Option<ProvingKey> {
     let Exponents { alpha, beta, gamma, delta1, delta2, tau } = secret.exponents();
-    let (inverse_gamma, inverse_delta1, inverse_delta2) = (gamma.inverse()?, delta1.inverse()?, delta2.inverse()?);
+    let (inverse_gamma, inverse_delta1, inverse_delta2) =
+        (gamma.inverse()?, delta1.inverse()?, delta2.inverse()?);
     let size = plan.domain();
     let mut lambda = domain::lagrange(size, Fr::ONE, tau)?;
     lambda.truncate(plan.rows());
@@ -106,7 +114,8 @@ fn attempt(
     let challenge: Fr = all_lookups + table.iter().sum::<Fr>();
     let one = k(&columns.one) + alpha * (sum_row + weighted_table) + all_lookups;
     let public = columns.inputs.iter().chain(port_order(graph, &columns.outputs)).map(k);
-    let ic: Vec<Fr> = [one].into_iter().chain(public).chain([alpha * challenge]).map(|x| x * inverse_gamma).collect();
+    let ic: Vec<Fr> =
+        [one].into_iter().chain(public).chain([alpha * challenge]).map(|x| x * inverse_gamma).collect();
 
     let wires = columns.wires.iter().map(k).chain(table.iter().copied());
     let l1: Vec<Fr> = wires.map(|x| x * inverse_delta1).collect();
@@ -118,7 +127,8 @@ fn attempt(
     let total = lambda.len() * 2 + ic.len() + l1.len() + l2.len() + quotient.len() + c_table.len();
     let mut points = Points::new(total, progress);
     let singles = points.g1(&[alpha, beta, delta1, delta2, challenge, all_lookups * half_vanishing]);
-    let [alpha1, beta1, delta1_1, delta2_1, challenge1, c_lookups]: [G1Affine; 6] = singles.try_into().ok()?;
+    let [alpha1, beta1, delta1_1, delta2_1, challenge1, c_lookups]: [G1Affine; 6] =
+        singles.try_into().ok()?;
     let singles = points.g2(&[beta, gamma, delta1, delta2, challenge]);
     let [beta2, gamma2, delta1_2, delta2_2, challenge2]: [G2Affine; 5] = singles.try_into().ok()?;
     let parts = KeyParts {

@@ -71,7 +71,10 @@ fn degenerate_verifying_keys_are_refused() {
     assert!(matches!(refused(|k| k.delta1 = g2), ProofError::KeyDegenerate(_)));
     assert!(matches!(refused(|k| k.delta2 = g2), ProofError::KeyDegenerate(_)));
     let identity = KeyParts::g1(&G1Affine::zero());
-    assert!(matches!(refused(|k| *k.ic.last_mut().expect("not empty") = identity), ProofError::KeyDegenerate(_)));
+    assert!(matches!(
+        refused(|k| *k.ic.last_mut().expect("not empty") = identity),
+        ProofError::KeyDegenerate(_)
+    ));
 }
 
 #[test]

@@ -62,7 +62,13 @@ fn every_family_has_a_lie() {
 
 #[test]
 fn honest_proofs_of_every_kind_of_cell_hold() {
-    for graph in [samples::cell(), samples::hidden_cell(), samples::maximum(), samples::dense(), samples::convolution()] {
+    for graph in [
+        samples::cell(),
+        samples::hidden_cell(),
+        samples::maximum(),
+        samples::dense(),
+        samples::convolution(),
+    ] {
         let prover = prover(graph, None);
         let port = &prover.graph().inputs()[0];
         let count = assay_circuits::ir::elements(&port.shape) as i32;
@@ -116,7 +122,10 @@ fn statements_of_the_wrong_shape_or_range_are_errors() {
     let (statement, proof) = proven(&[3, 200, 17], 1);
     let key = dense().verifying_key();
     let inputs = |inputs: Vec<Vec<i32>>| Statement { inputs, ..statement.clone() };
-    assert!(matches!(proof::verify(key, &inputs(vec![]), &proof), Err(ProofError::Ports { expected: 1, got: 0, .. })));
+    assert!(matches!(
+        proof::verify(key, &inputs(vec![]), &proof),
+        Err(ProofError::Ports { expected: 1, got: 0, .. })
+    ));
     for tensor in [vec![3, 200], vec![3, 200, 17, 0], vec![3, 256, 17], vec![-1, 200, 17]] {
         assert!(matches!(proof::verify(key, &inputs(vec![tensor]), &proof), Err(ProofError::Statement(_))));
     }
@@ -147,7 +156,10 @@ fn multiplicities_that_do_not_count_the_lookups_are_refused() {
     for (row, change) in [(used, -1), (used, 1), (unused, 1)] {
         let mut forged = honest.clone();
         forged.multiplicities[row] = forged.multiplicities[row].wrapping_add_signed(change);
-        assert!(matches!(outcome_of(prover, inputs.clone(), &forged), Err(ProofError::Invalid)), "{row} {change}");
+        assert!(
+            matches!(outcome_of(prover, inputs.clone(), &forged), Err(ProofError::Invalid)),
+            "{row} {change}"
+        );
     }
     let mut moved = honest.clone();
     moved.multiplicities[used] -= 1;
@@ -180,7 +192,9 @@ fn proofs_of_wrong_length_or_with_bad_points_are_errors() {
     let (statement, proof) = proven(&[3, 200, 17], 1);
     let key = dense().verifying_key();
     for length in [0, 1, 159] {
-        assert!(matches!(proof::verify(key, &statement, &proof[..length]), Err(ProofError::Length(l)) if l == length));
+        assert!(
+            matches!(proof::verify(key, &statement, &proof[..length]), Err(ProofError::Length(l)) if l == length)
+        );
     }
     let long = [&proof[..], &[0]].concat();
     assert!(matches!(proof::verify(key, &statement, &long), Err(ProofError::Length(161))));

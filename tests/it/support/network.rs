@@ -38,7 +38,7 @@ impl Chain {
     }
 
     pub fn register_model(&self, validator: &str) {
-        let (key, vk) = (self.files.path("client.key"), self.files.path("keys/digits.vk"));
+        let (key, vk) = (self.files.path("home/validator.key"), self.files.path("keys/digits.vk"));
         assay!("validator register-model --endpoint {validator} --key {key} --vk {vk} --name digits").ok();
     }
 

@@ -84,7 +84,7 @@ impl Chain {
             name: "sum".to_owned(),
             verifying_key: self.model.key_bytes().to_vec(),
         };
-        self.sign(&self.client, nonce, Body::RegisterModel(body))
+        self.sign(&self.validator, nonce, Body::RegisterModel(body))
     }
 
     pub fn register_miner(&self, key: &SecretKey, endpoint: &str) -> Signed<Transaction> {

@@ -66,6 +66,10 @@ fn register_model(
     key: VerifyingKey,
     keys: &KeyCache,
 ) -> Result<(), Reason> {
+    // Whoever made a key could forge under it, so a miner must not bring its own: a validator answers for a key.
+    if !state.validators().contains(&signer) {
+        return Err(Reason::NotValidator(signer));
+    }
     let RegisterModel { model_id, name, verifying_key } = body;
     let got = receipt::key_model(&key);
     if got != model_id {

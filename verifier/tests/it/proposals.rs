@@ -65,7 +65,7 @@ fn a_receipt_is_judged_under_the_key_that_the_state_holds_not_under_another_cand
     let body = RegisterModel { model_id: MODEL, name: "other".into(), verifying_key: other.bytes };
     let attempt = world.attempt(world.job(&client(0), 1), miner(0));
     let candidates = [
-        world.sign(&key(2), 0, Body::RegisterModel(body)),
+        world.sign(&validator(1), 0, Body::RegisterModel(body)),
         world.register_model(1),
         world.register_miner(0),
         world.signed_receipt(world.receipt(&attempt, Verdict::Verified), 1),

@@ -7,7 +7,7 @@ use assay_verifier::state::{Record, State};
 use assay_verifier::{Reason, limits};
 
 use crate::trapdoor::Trapdoor;
-use crate::world::{MODEL, World, client, genesis, key, miner};
+use crate::world::{MODEL, World, client, genesis, key, miner, validator};
 
 #[test]
 fn a_transfer_moves_exactly_its_amount() {
@@ -80,16 +80,25 @@ fn a_model_is_registered_once() {
     let mut world = World::empty();
     world.commit(vec![world.register_model(1)]);
     let model = world.state.model(&MODEL).unwrap();
-    assert_eq!((model.name.as_str(), model.owner), ("tiny", key(1).public_key()));
+    assert_eq!((model.name.as_str(), model.owner), ("tiny", validator(2).public_key()));
     assert_eq!(world.state.verifying_key(&MODEL).unwrap().as_ref(), world.trapdoor.bytes);
     assert!(matches!(world.refusal(world.register_model(2)), Reason::ModelExists(MODEL)));
     // Another key for the same model does not replace the first.
     let other = Trapdoor::with_seed(MODEL.0, KeyOrigin::SingleParty, 5);
     let body = RegisterModel { model_id: MODEL, name: "again".into(), verifying_key: other.bytes };
     assert!(matches!(
-        world.refusal(world.next(&key(2), Body::RegisterModel(body))),
+        world.refusal(world.next(&validator(1), Body::RegisterModel(body))),
         Reason::ModelExists(MODEL)
     ));
+}
+
+#[test]
+fn only_a_validator_answers_for_a_verifying_key() {
+    let world = World::empty();
+    let body =
+        RegisterModel { model_id: MODEL, name: "own".into(), verifying_key: world.trapdoor.bytes.clone() };
+    let reason = world.refusal(world.next(&miner(0), Body::RegisterModel(body)));
+    assert!(matches!(reason, Reason::NotValidator(signer) if signer == miner(0).public_key()));
 }
 
 #[test]
@@ -97,7 +106,7 @@ fn a_key_that_does_not_decode_or_is_of_another_model_is_refused() {
     let world = World::empty();
     let register = |model_id, verifying_key| {
         let body = RegisterModel { model_id, name: "m".into(), verifying_key };
-        world.refusal(world.next(&key(1), Body::RegisterModel(body)))
+        world.refusal(world.next(&validator(1), Body::RegisterModel(body)))
     };
     assert!(matches!(register(MODEL, b"no key".to_vec()), Reason::Key(_)));
     let other = ModelId([78; 32]);
@@ -176,7 +185,7 @@ fn a_chain_has_a_bounded_number_of_models() {
     let register = |world: &World| {
         let verifying_key = Trapdoor::new([78; 32], KeyOrigin::TestSeed).bytes;
         let body = RegisterModel { model_id: ModelId([78; 32]), name: "one more".into(), verifying_key };
-        world.next(&key(1), Body::RegisterModel(body))
+        world.next(&validator(1), Body::RegisterModel(body))
     };
     let full = crowded(extra, limits::MODELS - 1);
     assert!(matches!(full.refusal(register(&full)), Reason::Models(limits::MODELS)));

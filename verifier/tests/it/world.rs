@@ -113,7 +113,7 @@ impl World {
     pub fn register_model(&self, nonce: u64) -> Envelope {
         let verifying_key = self.trapdoor.bytes.clone();
         let body = RegisterModel { model_id: MODEL, name: "tiny".into(), verifying_key };
-        self.sign(&key(1), nonce, Body::RegisterModel(body))
+        self.sign(&validator(2), nonce, Body::RegisterModel(body))
     }
 
     pub fn register_miner(&self, n: u8) -> Envelope {

@@ -337,3 +337,36 @@ proptest! {
         let _ = import::onnx(&bytes, &Options::default());
     }
 }
+
+#[test]
+fn tmp_long_chain() {
+    for n in [1000usize, 4000] {
+        let mut model = Onnx::new(&[1, 6]).weights("w", &[6, 6], -1.0, 1.0);
+        let mut last = "x".to_string();
+        for i in 0..n {
+            let next = format!("n{i}");
+            model = model.node("Relu", &[&last], &next, vec![]);
+            last = next;
+        }
+        let start = std::time::Instant::now();
+        let r = import::onnx(
+            &model.node("MatMul", &[&last, "w"], "y", vec![]).output("y").bytes(),
+            &Options::default(),
+        );
+        println!("{n}: {:?} {:?}", start.elapsed(), r.map(|r| r.graph.nodes().len()));
+        let mut model = Onnx::new(&[1, 6]).weights("w", &[6, 6], -0.3, 0.3);
+        let mut last = "x".to_string();
+        for i in 0..n / 2 {
+            let (a, b) = (format!("n{i}"), format!("m{i}"));
+            model = model.node("MatMul", &[&last, "w"], &a, vec![]).node("Relu", &[&a], &b, vec![]);
+            last = b;
+        }
+        let start = std::time::Instant::now();
+        let r = import::onnx(&model.output(&last).bytes(), &Options::default());
+        println!(
+            "{n} deep: {:?} {:?}",
+            start.elapsed(),
+            r.map(|r| r.graph.nodes().len()).map_err(|e| e.to_string())
+        );
+    }
+}
