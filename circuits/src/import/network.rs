@@ -163,12 +163,19 @@ impl Layer {
     pub fn run(&self, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let mut y = self.map.run(&self.from, &self.to, x);
         for pool in &self.pools {
-            y = y.par_iter().map(|values| max_pool(pool, values)).collect();
+            let grain = grain(elements(&pool.from));
+            y = y.par_iter().with_min_len(grain).map(|values| max_pool(pool, values)).collect();
         }
         let (lo, hi) = self.clamp;
-        y.par_iter_mut().flatten().for_each(|value| *value = value.clamp(lo, hi));
+        y.iter_mut().flatten().for_each(|value| *value = value.clamp(lo, hi));
         y
     }
+}
+
+/// Items that are worth a task of their own, for the work of one.
+fn grain(work: usize) -> usize {
+    const TASK: usize = 1 << 15;
+    (TASK / work.max(1)).max(1)
 }
 
 impl Map {
@@ -201,13 +208,16 @@ impl Map {
                 let rows: Vec<Vec<f64>> = weights
                     .par_chunks(width)
                     .zip(bias)
+                    .with_min_len(grain(width * x.len()))
                     .map(|(row, &b)| x.iter().map(|x| f64::from(b) + dot(row, x)).collect())
                     .collect();
                 (0..x.len()).map(|sample| rows.iter().map(|row| row[sample]).collect()).collect()
             }
             Self::Conv2d { weights, bias, kernel, window, groups } => {
                 let conv = Convolution { weights, bias, kernel: *kernel, window: *window, groups: *groups };
-                x.par_iter().map(|x| conv.run(from, to, x)).collect()
+                let taps = weights.len() / bias.len().max(1);
+                let grain = grain(taps.saturating_mul(elements(to)));
+                x.par_iter().with_min_len(grain).map(|x| conv.run(from, to, x)).collect()
             }
             Self::Affine { scale, offset } => {
                 let line = |((x, &a), &b): ((&f64, &f32), &f32)| f64::from(a) * x + f64::from(b);

@@ -55,8 +55,7 @@ pub struct Profile {
 impl Profile {
     /// Greatest size seen, never 0.
     pub fn reach(&self) -> f64 {
-        let reach = self.seen.1.max(-self.seen.0);
-        if reach > 0.0 { reach } else { 1.0 }
+        reach(self.seen)
     }
 
     /// Mean squared saturation error of a type: 0 where it holds all that was seen, else that of the next smaller
@@ -140,6 +139,13 @@ pub fn profiles(network: &Network, activations: &Activations, means: &[Vec<f64>]
     profiles
 }
 
+/// Greatest size in a range; 1 where everything is 0, or so small that no float32 network means it.
+fn reach(range: (f64, f64)) -> f64 {
+    const ZERO: f64 = 1e-30;
+    let reach = range.1.max(-range.0);
+    if reach > ZERO { reach } else { 1.0 }
+}
+
 /// Least and greatest value of a batch.
 pub fn range(values: &[Vec<f64>]) -> (f64, f64) {
     values.iter().flatten().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)))
@@ -184,9 +190,7 @@ fn gains(network: &Network, activations: &Activations) -> Vec<f64> {
     let mut gain = |index: usize| {
         let at = network.inputs.len() + index;
         let (lo, hi) = network.layers[index].clamp;
-        let seen = range(&base[at]);
-        let reach = seen.1.max(-seen.0);
-        let amplitude = NOISE * if reach > 0.0 { reach } else { 1.0 };
+        let amplitude = NOISE * reach(range(&base[at]));
         let mut noisy = base[at].clone();
         // A saturated cell stays where it is.
         for value in noisy.iter_mut().flatten().filter(|value| **value > lo && **value < hi) {

@@ -31,6 +31,8 @@ const SHIFTS: std::ops::RangeInclusive<u8> = 2..=20;
 const WIDEST: u32 = 64;
 /// `lambda` runs up and down through these powers of two.
 const LADDER: std::ops::Range<i32> = -24..8;
+/// Layers that take one more step at a time on the ladder.
+const DEEP: usize = 64;
 /// Sweeps of the descent for one `lambda`.
 const SWEEPS: usize = 4;
 
@@ -90,7 +92,7 @@ struct Operand {
 }
 
 /// Accumulators lie in `-lo..=hi`, in real units; rounded weights may add `slack` accumulator units to both.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Bounds {
     lo: f64,
     hi: f64,
@@ -108,7 +110,9 @@ impl Search<'_> {
     fn ladder(&self) -> Vec<Candidate> {
         let Some(mut state) = self.start() else { return Vec::new() };
         let mut found = Vec::new();
-        for step in LADDER.chain(LADDER.rev()) {
+        // The deeper the network, the coarser the ladder.
+        let stride = 1 + self.profiles.len() / DEEP;
+        for step in LADDER.chain(LADDER.rev()).step_by(stride) {
             self.descend(2f64.powi(step), &mut state);
             let mut total = Price { rows: (1 << self.limb) + 1, variance: 0.0 };
             for (layer, choice) in state.choices.iter().enumerate() {
@@ -159,13 +163,23 @@ impl Search<'_> {
                 if best != before {
                     state.choices[layer] = best;
                     changed = true;
-                    for after in layer + 1..self.profiles.len() {
-                        state.bounds[after] = self.bounds(after, self.operand(after, state));
-                    }
+                    self.refresh(layer, state);
                 }
             }
             if !changed {
                 break;
+            }
+        }
+    }
+
+    /// Brings the bounds of what reads a layer up to date, as far as they change.
+    fn refresh(&self, layer: usize, state: &mut State) {
+        let mut stale = self.profiles[layer].readers.clone();
+        while let Some(reader) = stale.pop() {
+            let bounds = self.bounds(reader, self.operand(reader, state));
+            if bounds != state.bounds[reader] {
+                state.bounds[reader] = bounds;
+                stale.extend(&self.profiles[reader].readers);
             }
         }
     }

@@ -277,17 +277,10 @@ async fn neither_the_client_nor_the_validator_is_assigned_the_job() {
     let node = chain.start().await;
     let mut calls = Calls::to(node.local_addr()).await;
     let _none = calls.set_up(&chain, &[]).await;
-    // The client's first nonce went to the model's registration.
-    let own = chain.sign(
-        &chain.client,
-        2,
-        Body::RegisterMiner(RegisterMiner {
-            endpoint: "http://127.0.0.1:1".to_owned(),
-            model_ids: vec![chain.model.id()],
-        }),
-    );
-    calls.submit(&own).await.expect("registered");
-    let validators = chain.register_miner(&chain.validator, "http://127.0.0.1:1");
+    calls.submit(&chain.register_miner(&chain.client, "http://127.0.0.1:1")).await.expect("registered");
+    // The validator's first nonce went to the model's registration.
+    let body = RegisterMiner { endpoint: "http://127.0.0.1:1".to_owned(), model_ids: vec![chain.model.id()] };
+    let validators = chain.sign(&chain.validator, 2, Body::RegisterMiner(body));
     calls.submit(&validators).await.expect("registered");
     let events = calls.infer(&chain.job(1)).await.expect("events");
     assert_eq!(names(&events), ["failed: NoMiner"]);

@@ -181,7 +181,7 @@ async fn models_are_listed_with_their_keys_and_their_miners() {
     assert_eq!(model.model_id, chain.model.id().to_vec());
     assert_eq!(model.verifying_key, chain.model.key_bytes());
     assert_eq!((model.name.as_str(), model.miners), ("sum", 2));
-    assert_eq!(model.owner, chain.client.public_key().to_vec());
+    assert_eq!(model.owner, chain.validator.public_key().to_vec());
     node.shutdown().await.expect("stops");
 }
 
