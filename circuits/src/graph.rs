@@ -159,6 +159,7 @@ impl Graph {
                 if conv.window.output([x[1], x[2]], conv.kernel) != Some([y[1], y[2]]) {
                     return Err(fail("window, kernel and shapes do not agree"));
                 }
+                check_taps(elements(&node.shape), [conv.kernel[0], conv.kernel[1], x[0] / groups])?;
                 let taps = u64::from(y[0]) * u64::from(x[0] / groups);
                 let taps = taps.checked_mul(u64::from(conv.kernel[0]) * u64::from(conv.kernel[1]));
                 if taps != Some(conv.weights.len() as u64) || conv.bias.len() != y[0] as usize {
@@ -173,6 +174,7 @@ impl Graph {
                 if x[0] != y[0] || pool.window.output([x[1], x[2]], pool.kernel) != Some([y[1], y[2]]) {
                     return Err(fail("window, kernel and shapes do not agree"));
                 }
+                check_taps(elements(&node.shape), [pool.kernel[0], pool.kernel[1], 1])?;
                 let empty = |output| {
                     let mut empty = true;
                     pool.taps(output, x, y, |_| empty = false);
@@ -262,6 +264,11 @@ fn limit(what: &str, got: usize, limit: usize) -> Result<(), ModelError> {
         return Ok(());
     }
     Err(ModelError::Limit { what: what.into(), got: got as u64, limit: limit as u64 })
+}
+
+fn check_taps(outputs: usize, window: [u32; 3]) -> Result<(), ModelError> {
+    let taps = window.iter().fold(outputs, |product, &side| product.saturating_mul(side as usize));
+    limit("number of taps of a node", taps, limits::TAPS)
 }
 
 fn check_name(name: &str) -> Result<(), ModelError> {

@@ -23,6 +23,8 @@ pub mod limits {
     pub const ELEMENTS: usize = 1 << 24;
     /// Weights of one linear node.
     pub const WEIGHTS: usize = 1 << 28;
+    /// Taps of one convolution or pool, over all its outputs: what one inference and one setup walk through.
+    pub const TAPS: usize = 1 << 32;
     /// Dimensions of a tensor.
     pub const RANK: usize = 8;
     /// Inputs, and outputs, of a graph.
