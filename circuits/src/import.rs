@@ -1,4 +1,17 @@
-//! From an ONNX file to the integer graph: parse, lower, calibrate, quantise.
+//! From an ONNX file to the integer graph.
+//!
+//! | step | module |
+//! |---|---|
+//! | the file is bounded, dimensions are bound, operators are admitted by name | `source`, `attributes`, `operators` |
+//! | tract infers shapes and folds constants | `parse` |
+//! | its graph becomes layers `y = clamp(pool(map(x)))`, a function an operator | `lower`, `builder` |
+//! | layers run on calibration data, in `f64` with a fixed order of summation | `network`, `calibrate` |
+//! | what an error in a layer does to the outputs is measured | `profile` |
+//! | limb width, types and shifts are chosen: the least domain within the tolerance | `search`, `cost` |
+//! | layers become integers, and the error is measured on their graph | `quantise`, `measure` |
+//!
+//! A new operator is admitted in `operators`, lowered in `lower` and, if it is no linear map, bound or pool, gets a
+//! variant in `network` that the compiler then asks for everywhere else.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +19,7 @@ use crate::error::ModelError;
 use crate::ir::Graph;
 use search::Candidate;
 
+mod attributes;
 mod builder;
 mod calibrate;
 mod cost;

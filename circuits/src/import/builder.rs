@@ -169,8 +169,11 @@ impl Builder {
     }
 
     /// The same elements in the same order.
-    pub fn reshape(&self, x: &View, shape: Shape) -> View {
-        View { shape, ..x.clone() }
+    pub fn reshape(&self, name: &str, x: &View, shape: Shape) -> Result<View, ModelError> {
+        if elements(&shape) == elements(&x.shape) {
+            return Ok(View { shape, ..x.clone() });
+        }
+        Err(ModelError::node(name, format!("shapes {:?} and {shape:?} differ in size", x.shape)))
     }
 
     /// `y[i] = x[order[i]]`.

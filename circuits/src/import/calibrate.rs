@@ -11,7 +11,9 @@ const SAMPLES: usize = 256;
 const SYNTHETIC: usize = 32;
 /// Elements of all activations of all samples together.
 const ELEMENTS: usize = 1 << 26;
-/// Multiply-accumulates of all samples together, unless a few samples take more.
+/// Multiply-accumulates and comparisons of one sample.
+const SAMPLE_WORK: usize = 1 << 34;
+/// The same of all samples together, unless a few samples take more.
 const WORK: usize = 1 << 32;
 /// Samples that are taken whatever the work.
 const FEW: usize = 4;
@@ -22,11 +24,13 @@ pub type Batch = Vec<Vec<Vec<f64>>>;
 /// The calibration batch: evenly spaced samples of the data given, or uniform ones from the declared range.
 pub fn batch(network: &Network, options: &Options) -> Result<Batch, ModelError> {
     let inputs = &network.inputs;
+    let limit = |what: &str, got: usize, limit: usize| match got <= limit {
+        true => Ok(()),
+        false => Err(ModelError::Limit { what: what.into(), got: got as u64, limit: limit as u64 }),
+    };
+    limit("number of activations", network.elements(), ELEMENTS)?;
+    limit("number of multiply-accumulates and comparisons", network.work(), SAMPLE_WORK)?;
     let room = ELEMENTS / network.elements().max(1);
-    if room == 0 {
-        let (what, got) = ("number of activations".to_owned(), network.elements() as u64);
-        return Err(ModelError::Limit { what, got, limit: ELEMENTS as u64 });
-    }
     let most = (WORK / network.work()).max(FEW).min(room);
     if options.calibration.is_empty() {
         let (lo, hi) = options.range;

@@ -181,8 +181,7 @@ impl Lowering<'_> {
         let x = self.wire(node, 0)?;
         let (x, to, window, kernel) = self.window(node, &op.pool_spec, x)?;
         let y = self.builder.max_pool(self.name(node), &x, MaxPool2d { kernel, window }, to)?;
-        let shape = self.shape(node.id.into())?;
-        Ok(self.builder.reshape(&y, shape))
+        self.shaped(node, &y)
     }
 
     /// An average is a convolution of each channel with equal weights.
@@ -219,7 +218,7 @@ impl Lowering<'_> {
         }
         let (channels, taps) = (elements(&from[..kept]), elements(&from[kept..]));
         let (rows, kernel) = (self.size(node, channels)?, [1, self.size(node, taps)?]);
-        let x = self.builder.reshape(&x, vec![1, rows, 1, kernel[1]]);
+        let x = self.builder.reshape(self.name(node), &x, vec![1, rows, 1, kernel[1]])?;
         let to = vec![1, rows, 1, 1];
         let y = match op.reducer {
             Reducer::Sum => {
@@ -232,8 +231,7 @@ impl Lowering<'_> {
             }
             _ => return Err(self.unsupported(node, "a sum, a mean or a maximum")),
         };
-        let shape = self.shape(node.id.into())?;
-        Ok(self.builder.reshape(&y, shape))
+        self.shaped(node, &y)
     }
 
     fn binary(&mut self, node: &TypedNode, op: &TypedBinOp) -> Result<View, ModelError> {
@@ -271,7 +269,7 @@ impl Lowering<'_> {
             return Err(self.unsupported(node, "a table of its values, or a product of two activations"));
         };
         let y = self.builder.affine(self.name(node), &x, scale, offset)?;
-        Ok(self.builder.reshape(&y, to))
+        self.shaped(node, &y)
     }
 
     /// `max(x, c)` or `min(x, c)` for one number `c`.
@@ -294,22 +292,27 @@ impl Lowering<'_> {
         let c = f64::from(first);
         let (lo, hi) = if is_max { (c, f64::INFINITY) } else { (f64::NEG_INFINITY, c) };
         let y = self.builder.clamp(self.name(node), x, lo, hi)?;
-        Ok(self.builder.reshape(&y, to))
+        self.shaped(node, &y)
     }
 
     fn axes(&mut self, node: &TypedNode, op: &AxisOp) -> Result<View, ModelError> {
         let x = self.wire(node, 0)?;
-        let to = self.shape(node.id.into())?;
-        match op {
-            AxisOp::Add(_) | AxisOp::Rm(_) | AxisOp::Reshape(..) => Ok(self.builder.reshape(&x, to)),
-            AxisOp::Move(from, into) => {
-                let shape = self.builder.shape(&x).clone();
-                let mut axes: Vec<usize> = (0..shape.len()).collect();
-                let axis = axes.remove(*from);
-                axes.insert(*into, axis);
-                Ok(self.builder.permute(&x, permutation(&shape, &axes), to))
-            }
-        }
+        let AxisOp::Move(from, into) = op else {
+            // Adding, removing and splitting axes leave the elements where they are.
+            return self.shaped(node, &x);
+        };
+        let shape = self.builder.shape(&x).clone();
+        let mut axes: Vec<usize> = (0..shape.len()).collect();
+        let axis = axes.remove(*from);
+        axes.insert(*into, axis);
+        let moved = axes.iter().map(|&axis| shape[axis]).collect();
+        let y = self.builder.permute(&x, permutation(&shape, &axes), moved);
+        self.shaped(node, &y)
+    }
+
+    /// A tensor in the shape that the parser gives to a node's result.
+    fn shaped(&self, node: &TypedNode, x: &View) -> Result<View, ModelError> {
+        self.builder.reshape(self.name(node), x, self.shape(node.id.into())?)
     }
 
     /// A convolution whose window is `spec`'s.
@@ -322,8 +325,7 @@ impl Lowering<'_> {
         let x = self.wire(node, 0)?;
         let (x, to, window, kernel) = self.window(node, spec, x)?;
         let y = self.builder.conv(self.name(node), &x, map(window, kernel), to)?;
-        let shape = self.shape(node.id.into())?;
-        Ok(self.builder.reshape(&y, shape))
+        self.shaped(node, &y)
     }
 
     /// The operand as an image, the image that results, and the window between them. One spatial axis is an
@@ -369,10 +371,11 @@ impl Lowering<'_> {
             }
         }
         let window = Window { stride, pad: [before[0], before[1], after[0], after[1]], dilation };
-        if window.output([from[2], from[3]], kernel) != Some([to[2], to[3]]) {
+        let channels = [from[1] as usize, to[1] as usize] == [spec.input_channels, spec.output_channels];
+        if !channels || window.output([from[2], from[3]], kernel) != Some([to[2], to[3]]) {
             return Err(invalid());
         }
-        let x = self.builder.reshape(&x, from);
+        let x = self.builder.reshape(self.name(node), &x, from)?;
         Ok((x, to, window, kernel))
     }
 

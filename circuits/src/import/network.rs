@@ -125,9 +125,16 @@ impl Network {
         inputs + self.layers.iter().map(inner).sum::<usize>()
     }
 
-    /// Multiply-accumulates of one sample.
+    /// Multiply-accumulates and comparisons of one sample.
     pub fn work(&self) -> usize {
-        let layer = |layer: &Layer| layer.taps().saturating_mul(elements(&layer.to));
+        let pool = |pool: &Pool| {
+            let [height, width] = pool.pool.kernel.map(|size| size as usize);
+            elements(&pool.to).saturating_mul(height).saturating_mul(width)
+        };
+        let layer = |layer: &Layer| {
+            let linear = layer.taps().saturating_mul(elements(&layer.to));
+            layer.pools.iter().map(pool).fold(linear, usize::saturating_add)
+        };
         self.layers.iter().map(layer).fold(1, usize::saturating_add)
     }
 

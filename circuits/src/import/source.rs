@@ -12,7 +12,7 @@ use tract_onnx::pb::{
 };
 use tract_onnx::prelude::Framework;
 
-use super::operators;
+use super::{attributes, operators};
 use crate::error::ModelError;
 use crate::ir::{Shape, limits};
 
@@ -107,6 +107,7 @@ pub fn read_with(
     graph.node.iter().try_for_each(operators::admit)?;
     check_constants(graph)?;
     check_folding(graph)?;
+    attributes::check(graph)?;
     let inputs = bind(graph, &mut size)?;
     limit("number of inputs", inputs.len() as u64, limits::PORTS as u64)?;
     limit("number of outputs", graph.output.len() as u64, limits::PORTS as u64)?;
