@@ -121,3 +121,64 @@ fn integers(tensor: &TensorProto) -> Vec<i64> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(op: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> NodeProto {
+        let input = inputs.iter().map(|&name| name.to_owned()).collect();
+        NodeProto { name: "node".into(), op_type: op.into(), input, attribute, ..NodeProto::default() }
+    }
+
+    fn attribute(name: &str, i: i64, ints: &[i64]) -> AttributeProto {
+        AttributeProto { name: name.into(), i, ints: ints.to_vec(), ..AttributeProto::default() }
+    }
+
+    fn accepts(node: NodeProto, initializer: Vec<TensorProto>) -> bool {
+        check(&GraphProto { node: vec![node], initializer, ..GraphProto::default() }).is_ok()
+    }
+
+    #[test]
+    fn every_attribute_has_its_range() {
+        let one =
+            |name: &str, value: i64| accepts(node("Op", &[], vec![attribute(name, value, &[])]), Vec::new());
+        let list = |name: &str, values: &[i64]| {
+            accepts(node("Op", &[], vec![attribute(name, 0, values)]), Vec::new())
+        };
+        for name in ["axis", "start", "end"] {
+            assert!(one(name, -8) && one(name, 8) && !one(name, 9) && !one(name, -9) && !one(name, i64::MIN));
+        }
+        assert!(one("group", 1) && !one("group", 0) && !one("group", -1) && !one("group", i64::MAX));
+        assert!(list("axes", &[-8, 8]) && !list("axes", &[0, 9]) && !list("axes", &[0; 17]));
+        for name in ["kernel_shape", "strides", "dilations"] {
+            assert!(list(name, &[1, 65536]) && !list(name, &[1, 0]) && !list(name, &[65537]), "{name}");
+        }
+        assert!(list("pads", &[0, 65536]) && !list("pads", &[-1]) && !list("pads", &[65537]));
+        assert!(list("perm", &[2, 0, 1]) && !list("perm", &[0, 2]) && !list("perm", &[0, 0]));
+        assert!(!list("perm", &[0, 1, 2, 3, 4, 5, 6, 7, 8]));
+        assert!(one("anything_else", i64::MAX));
+    }
+
+    #[test]
+    fn axes_that_are_an_operand_are_constants_in_their_range() {
+        let constant = |data_type: DataType, raw_data: Vec<u8>| {
+            vec![TensorProto {
+                name: "c".into(),
+                data_type: data_type as i32,
+                raw_data,
+                ..TensorProto::default()
+            }]
+        };
+        for op in ["Squeeze", "Unsqueeze", "ReduceSum", "ReduceMean", "ReduceMax"] {
+            let reads = |axes: &str, constants| accepts(node(op, &["x", axes], Vec::new()), constants);
+            assert!(reads("c", constant(DataType::Int64, 2i64.to_le_bytes().to_vec())));
+            assert!(reads("c", constant(DataType::Int32, (-8i32).to_le_bytes().to_vec())));
+            assert!(!reads("c", constant(DataType::Int64, (1i64 << 40).to_le_bytes().to_vec())));
+            assert!(!reads("c", constant(DataType::Int32, 9i32.to_le_bytes().to_vec())));
+            assert!(!reads("unknown", Vec::new()));
+            assert!(reads("", Vec::new()), "the operand is optional");
+        }
+        assert!(accepts(node("Add", &["x", "unknown"], Vec::new()), Vec::new()));
+    }
+}

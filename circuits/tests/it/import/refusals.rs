@@ -8,7 +8,7 @@ use assay_circuits::ir::{Port, elements};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_oneof, proptest};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value;
-use tract_onnx::pb::type_proto;
+use tract_onnx::pb::{TensorProto, type_proto};
 
 use super::onnx::{Dim, Onnx, float, int, ints, tensor};
 
@@ -373,6 +373,16 @@ fn a_reference_runs_on_its_own_shapes_only() {
     for inputs in [vec![], vec![vec![0.5; 5]], vec![vec![0.5; 7]], vec![vec![0.5; 6], vec![0.5; 6]]] {
         assert!(matches!(reference.run(&inputs), Err(ModelError::Input { .. })));
     }
+}
+
+#[test]
+fn more_initializers_than_the_limit_are_refused() {
+    let mut model = dense();
+    let one = model.graph().initializer[0].clone();
+    for index in 0..import::bounds::INITIALIZERS {
+        model.graph().initializer.push(TensorProto { name: index.to_string(), ..one.clone() });
+    }
+    names(&refused(&model), &["initializers", "16385", "16384"]);
 }
 
 /// `layers` dense layers with a Relu behind each.
