@@ -52,20 +52,25 @@ fn shapes_types_and_windows_that_do_not_fit_are_refused() {
 #[test]
 fn a_window_that_would_take_hours_to_walk_is_refused_at_once() {
     use assay_circuits::ir::{Node, Op, Output, Port, QuantParams, Requantize, TensorId, limits};
-    use assay_circuits::linear::Window;
+    use assay_circuits::linear::{Conv2d, Window};
     use assay_circuits::pool::MaxPool2d;
     let quant = QuantParams { scale: 1.0, lo: 0, hi: 1 };
     let image = |side| vec![1, 1, side, side];
     let window = Window { stride: [1, 1], pad: [0; 4], dilation: [1, 1] };
     let node =
         |op, input, side| Node { name: "n".into(), op, inputs: vec![TensorId(input)], shape: image(side) };
-    let pool = node(Op::MaxPool2d(MaxPool2d { kernel: [2049, 2049], window }), 0, 2048);
+    let pool = Op::MaxPool2d(MaxPool2d { kernel: [2049, 2049], window });
+    // The limit comes before any look at the weights.
+    let conv = Op::Conv2d(Conv2d { weights: vec![], bias: vec![], kernel: [2049, 2049], window, groups: 1 });
     let rule = Requantize { shift: 1, lo: 0, hi: 1 };
     let input = Port { name: "x".into(), shape: image(4096), quant };
     let port = Port { name: "y".into(), shape: image(2048), quant };
     let output = Output { port, tensor: TensorId(2) };
-    let graph = Graph::new(vec![input], vec![pool, node(Op::Requantize(rule), 1, 2048)], vec![output]);
-    assert!(matches!(graph, Err(ModelError::Limit { limit, .. }) if limit == limits::TAPS as u64));
+    for op in [pool, conv] {
+        let nodes = vec![node(op, 0, 2048), node(Op::Requantize(rule), 1, 2048)];
+        let graph = Graph::new(vec![input.clone()], nodes, vec![output.clone()]);
+        assert!(matches!(graph, Err(ModelError::Limit { limit, .. }) if limit == limits::TAPS as u64));
+    }
 }
 
 #[test]

@@ -225,3 +225,18 @@ impl Rows {
         Some(Self { inverses, table, rho })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_that_meets_a_table_row_is_drawn_again() {
+        for row in 0..4u64 {
+            assert!(Rows::new(-Fr::from(row), &[0; 4]).is_none(), "{row}");
+        }
+        let rows = Rows::new(Fr::from(1u64), &[0, 3, 0, 2]).expect("no denominator is 0");
+        assert_eq!(rows.inverses[1] * Fr::from(2u64), Fr::ONE);
+        assert_eq!(rows.table[3] * Fr::from(4u64), Fr::from(2u64));
+    }
+}
