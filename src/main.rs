@@ -8,6 +8,7 @@ mod infer;
 mod key;
 mod miner;
 mod model;
+mod opening;
 mod output;
 mod proof_file;
 mod prove;

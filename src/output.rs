@@ -1,7 +1,8 @@
 //! Files and streams that several commands use: reading with limits, writing whole or not at all, progress.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -22,10 +23,21 @@ pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
 
 /// Writes a file through a temporary one beside it, so that a crash leaves the old file or the new one.
 pub fn write(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    write_as(path, 0o666, fill)
+}
+
+/// The same for a file that only its owner may read.
+pub fn write_private(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    write_as(path, 0o600, fill)
+}
+
+fn write_as(path: &Path, mode: u32, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let name = path.display();
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
-    let mut file = File::create(&partial).with_context(|| format!("{}", partial.display()))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    let mut file = options.open(&partial).with_context(|| format!("{}", partial.display()))?;
     fill(&mut file).and_then(|()| Ok(file.sync_all()?)).with_context(|| format!("{name}"))?;
     std::fs::rename(&partial, path).with_context(|| format!("{name}"))
 }

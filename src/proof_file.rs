@@ -1,15 +1,16 @@
 //! A proof and everything that is needed to check it but the key.
 //!
 //! ```text
-//! file = "ASSAYPR\x01" || borsh(model id, job, inputs, outputs, proof)
+//! file = "ASSAYPR\x02" || borsh(model id, job, inputs, outputs, proof)
 //! ```
 
 use anyhow::{Context, Result, ensure};
+use assay_circuits::commitment::Commitment;
 use assay_circuits::ir::ModelId;
-use assay_verifier::proof::{Statement, limits as key_limits};
+use assay_verifier::proof::{PortValue, Statement, limits as key_limits};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-const MAGIC: &[u8; 8] = b"ASSAYPR\x01";
+const MAGIC: &[u8; 8] = b"ASSAYPR\x02";
 
 /// Limits of a proof file.
 pub mod limits {
@@ -36,15 +37,41 @@ pub struct ProofFile {
 struct Content {
     model: ModelId,
     job: [u8; 32],
-    inputs: Vec<Vec<i32>>,
-    outputs: Vec<Vec<i32>>,
+    inputs: Vec<Value>,
+    outputs: Vec<Value>,
     proof: Vec<u8>,
+}
+
+/// The wire form of a [`PortValue`].
+#[derive(BorshSerialize, BorshDeserialize)]
+enum Value {
+    Public(Vec<i32>),
+    Committed([u8; 32]),
+}
+
+impl From<PortValue> for Value {
+    fn from(value: PortValue) -> Self {
+        match value {
+            PortValue::Public(values) => Self::Public(values),
+            PortValue::Committed(Commitment(bytes)) => Self::Committed(bytes),
+        }
+    }
+}
+
+impl From<Value> for PortValue {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Public(values) => Self::Public(values),
+            Value::Committed(bytes) => Self::Committed(Commitment(bytes)),
+        }
+    }
 }
 
 impl ProofFile {
     /// The bytes of the file.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let Statement { job, inputs, outputs } = self.statement.clone();
+        let [inputs, outputs] = [inputs, outputs].map(|side| side.into_iter().map(Value::from).collect());
         let content = Content { model: self.model, job, inputs, outputs, proof: self.proof.clone() };
         let mut bytes = MAGIC.to_vec();
         borsh::to_writer(&mut bytes, &content)?;
@@ -68,6 +95,8 @@ impl ProofFile {
         let body = bytes.strip_prefix(MAGIC).context("not an Assay proof of this version")?;
         let content: Content = borsh::from_slice(body).context("the proof file is malformed or cut off")?;
         let Content { model, job, inputs, outputs, proof } = content;
+        let [inputs, outputs]: [Vec<PortValue>; 2] =
+            [inputs, outputs].map(|side| side.into_iter().map(PortValue::from).collect());
         for (side, tensors) in [("inputs", &inputs), ("outputs", &outputs)] {
             ensure!(
                 tensors.len() <= limits::PORTS,
@@ -76,7 +105,8 @@ impl ProofFile {
                 limits::PORTS
             );
         }
-        let values: usize = inputs.iter().chain(&outputs).map(Vec::len).sum();
+        let values: usize =
+            inputs.iter().chain(&outputs).filter_map(PortValue::public).map(<[i32]>::len).sum();
         let limit = key_limits::PUBLIC_VALUES;
         ensure!(values <= limit, "{values} values of inputs and outputs, the limit is {limit}");
         ensure!(
@@ -94,8 +124,8 @@ mod tests {
     use super::*;
 
     fn sample() -> ProofFile {
-        let statement =
-            Statement { job: [7; 32], inputs: vec![vec![1, -2], vec![]], outputs: vec![vec![i32::MIN]] };
+        let mut statement = Statement::public([7; 32], vec![vec![1, -2], vec![]], vec![vec![i32::MIN]]);
+        statement.outputs.push(PortValue::Committed(Commitment([5; 32])));
         ProofFile { model: ModelId([9; 32]), statement, proof: vec![1, 2, 3] }
     }
 
@@ -117,7 +147,7 @@ mod tests {
     #[test]
     fn another_magic_or_version_is_refused() {
         let mut bytes = sample().to_bytes().unwrap();
-        bytes[7] = 2;
+        bytes[7] = 1;
         let error = ProofFile::from_bytes(&bytes).unwrap_err();
         assert!(error.to_string().contains("this version"), "{error}");
     }
@@ -126,9 +156,11 @@ mod tests {
     fn every_limit_is_enforced() {
         type Change = fn(&mut ProofFile);
         let cases: [(&str, Change); 4] = [
-            ("17 inputs", |file| file.statement.inputs = vec![vec![]; 17]),
-            ("17 outputs", |file| file.statement.outputs = vec![vec![]; 17]),
-            ("1048577 values", |file| file.statement.inputs = vec![vec![0; (1 << 20) - 1], vec![0]]),
+            ("17 inputs", |file| file.statement.inputs = vec![vec![].into(); 17]),
+            ("17 outputs", |file| file.statement.outputs = vec![vec![].into(); 17]),
+            ("1048577 values", |file| {
+                file.statement.inputs = vec![vec![0; (1 << 20) - 1].into(), vec![0].into()]
+            }),
             ("the proof has 1048577 bytes", |file| file.proof = vec![0; limits::PROOF + 1]),
         ];
         for (expected, change) in cases {

@@ -5,10 +5,11 @@ use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use assay_circuits::ir::Graph;
-use assay_prover::groth16::{Prover, ProvingKey};
+use assay_prover::groth16::{Prover, ProvingKey, draw_salts};
 
+use crate::opening::Opening;
 use crate::proof_file::ProofFile;
 use crate::tensors::{self, OutputReport};
 use crate::{Answer, model, output};
@@ -27,6 +28,9 @@ pub struct Arguments {
     /// Proof file to write
     #[arg(short, long)]
     output: PathBuf,
+    /// Where to keep the salts and values of inputs and outputs that the model commits to instead of showing them
+    #[arg(long, value_name = "FILE")]
+    opening: Option<PathBuf>,
     /// 32 bytes in hexadecimal that the proof is bound to, such as the digest of a job [default: zeros]
     #[arg(long, value_name = "HEX32", value_parser = job)]
     job: Option<[u8; 32]>,
@@ -57,13 +61,26 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
     let loaded = Instant::now();
     let trace = prover.graph().run(&inputs)?;
     let inferred = Instant::now();
-    let (statement, proof) = prover.prove(&trace, job)?;
+    let salts = draw_salts(prover.graph());
+    match (salts.is_empty(), &arguments.opening) {
+        (true, Some(_)) => {
+            bail!("--opening: the model shows its inputs and outputs, there is nothing to open")
+        }
+        (false, None) => {
+            bail!("the model commits to inputs or outputs: say with --opening where to keep them")
+        }
+        (true, None) | (false, Some(_)) => {}
+    }
+    let (statement, proof) = prover.prove(&trace, job, &salts)?;
     let proven = Instant::now();
+    if let Some(path) = &arguments.opening {
+        Opening::new(prover.graph(), &trace, &salts).write(path)?;
+    }
 
     let report = Report {
         model_id: prover.model_id().to_string(),
         job: hex::encode(job),
-        outputs: tensors::dequantized(prover.verifying_key().outputs(), &statement.outputs),
+        outputs: tensors::dequantized(prover.verifying_key().outputs(), &trace.outputs(prover.graph())),
         proof: arguments.output.clone(),
         proof_bytes: proof.len(),
         load_seconds: (loaded - began).as_secs_f64(),

@@ -331,7 +331,7 @@ mod tests {
 
     fn port(name: &str, shape: &[u32]) -> Port {
         let quant = QuantParams { scale: 0.5, lo: -4, hi: 3 };
-        Port { name: name.into(), shape: shape.to_vec(), quant }
+        Port::public(name, shape.to_vec(), quant)
     }
 
     fn given(arrays: &[(&str, &[usize], &[f64])]) -> BTreeMap<String, Array> {

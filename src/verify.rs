@@ -1,12 +1,15 @@
 //! `assay verify`: checks a proof file against a verifying key. Neither the model nor a network is needed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use assay_circuits::ir::Port;
 use assay_verifier::describe;
-use assay_verifier::proof::{self, VerifyingKey};
+use assay_verifier::proof::{self, PortValue, Statement, VerifyingKey};
 
+use crate::opening::Opening;
 use crate::proof_file::{self, ProofFile};
 use crate::tensors::{self, OutputReport};
 use crate::{Answer, output};
@@ -20,6 +23,9 @@ pub struct Arguments {
     vk: PathBuf,
     /// Proof, as written by `assay prove`
     proof: PathBuf,
+    /// Opening of the inputs and outputs that the proof only commits to, as `assay prove` wrote it
+    #[arg(long, value_name = "FILE")]
+    opening: Option<PathBuf>,
     /// Hold the proof against this input too: .npy, NAME=FILE or .npz as for `assay prove`
     #[arg(long = "input", value_name = "[NAME=]FILE")]
     inputs: Vec<String>,
@@ -33,9 +39,14 @@ struct Report {
     model_id: String,
     key_origin: String,
     job: String,
-    /// BLAKE3 over the integers of every input port in order, 4 bytes each, little-endian.
-    inputs_digest: String,
+    /// BLAKE3 over the integers of every input port in order, 4 bytes each, little-endian; absent where an input is
+    /// committed to and not opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs_digest: Option<String>,
     outputs: Vec<OutputReport>,
+    /// Ports that the proof commits to, and what it says of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    commitments: BTreeMap<String, String>,
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -64,23 +75,32 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
     let began = Instant::now();
     let verified = proof::verify(&key, &statement, &proof);
     let seconds = began.elapsed().as_secs_f64();
-    let other_input = expected.is_some_and(|expected| expected != statement.inputs);
-    let reason = match verified {
-        Err(error) => Some(describe(&error)),
-        Ok(()) if other_input => Some("it is a proof for another input".to_owned()),
-        Ok(()) => None,
+    let opening = arguments.opening.as_deref().map_or(Ok(Opening::default()), Opening::read)?;
+    let (reason, [inputs, outputs]) = match verified {
+        Err(error) => (Some(describe(&error)), [vec![], vec![]]),
+        Ok(()) => match opening.reveal(&key, &statement) {
+            Err(error) => (Some(error.to_string()), [vec![], vec![]]),
+            Ok(revealed) => (None, revealed),
+        },
     };
+    let reason = match (reason, expected) {
+        (None, Some(expected)) => compare(key.inputs(), &expected, &inputs)?,
+        (reason, _) => reason,
+    };
+    let holds = reason.is_none();
     let report = Report {
         model_id: model.to_string(),
         key_origin: key.origin().to_string(),
         job: hex::encode(statement.job),
-        inputs_digest: digest(&statement.inputs),
+        inputs_digest: inputs
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .filter(|_| holds)
+            .map(|all| digest(&all)),
         // A claim that does not hold is not worth showing.
-        outputs: match &reason {
-            None => tensors::dequantized(key.outputs(), &statement.outputs),
-            Some(_) => Vec::new(),
-        },
-        verdict: if reason.is_none() { "holds" } else { "does not hold" },
+        outputs: if holds { shown(key.outputs(), outputs) } else { Vec::new() },
+        commitments: commitments(&key, &statement),
+        verdict: if holds { "holds" } else { "does not hold" },
         reason,
         verify_seconds: seconds,
     };
@@ -98,6 +118,37 @@ pub fn load(path: &Path) -> Result<VerifyingKey> {
     VerifyingKey::decode(&bytes).with_context(|| path.display().to_string())
 }
 
+/// Why the proof is not about these inputs; an error where it cannot be told.
+fn compare(ports: &[Port], expected: &[Vec<i32>], inputs: &[Option<Vec<i32>>]) -> Result<Option<String>> {
+    for ((port, expected), input) in ports.iter().zip(expected).zip(inputs) {
+        let name = &port.name;
+        let input = input.as_ref().with_context(|| {
+            format!("input {name} is committed to: without --opening it cannot be compared")
+        })?;
+        if input != expected {
+            return Ok(Some("it is a proof for another input".to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// The outputs that are known.
+fn shown(ports: &[Port], outputs: Vec<Option<Vec<i32>>>) -> Vec<OutputReport> {
+    let known = ports.iter().zip(outputs).filter_map(|(port, values)| Some((port.clone(), values?)));
+    let (ports, values): (Vec<Port>, Vec<Vec<i32>>) = known.unzip();
+    tensors::dequantized(&ports, &values)
+}
+
+fn commitments(key: &VerifyingKey, statement: &Statement) -> BTreeMap<String, String> {
+    let inputs = key.inputs().iter().zip(&statement.inputs);
+    let ports = inputs.chain(key.outputs().iter().zip(&statement.outputs));
+    let committed = ports.filter_map(|(port, value)| match value {
+        PortValue::Public(_) => None,
+        PortValue::Committed(commitment) => Some((port.name.clone(), hex::encode(commitment.0))),
+    });
+    committed.collect()
+}
+
 /// Digest of integers, whose number in each port is the model's.
 fn digest(tensors: &[Vec<i32>]) -> String {
     let mut hash = blake3::Hasher::new();
@@ -112,7 +163,8 @@ impl Report {
         println!("model    {}", self.model_id);
         println!("key by   {}", self.key_origin);
         println!("job      {}", self.job);
-        println!("inputs   {}", self.inputs_digest);
+        self.inputs_digest.iter().for_each(|digest| println!("inputs   {digest}"));
+        self.commitments.iter().for_each(|(port, value)| println!("hidden   {port}: commitment {value}"));
         match &self.reason {
             None => self.outputs.iter().for_each(|output| println!("output   {}", output.line())),
             Some(reason) => println!("reason   {reason}"),

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use assay_circuits::ir::Graph;
 use assay_circuits::r1cs::Plan;
 use assay_circuits::r1cs::witness::Witness;
-use assay_prover::groth16::{Prover, ProvingKey, Secret, setup};
+use assay_prover::groth16::{Prover, ProvingKey, Secret, draw_salts, setup};
 use assay_verifier::proof::{Statement, VerifyingKey, verify, verify_batch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -127,13 +127,14 @@ fn prove(
     inputs: &[Vec<i32>],
     times: &mut Times,
 ) -> Result<(Statement, Vec<u8>)> {
+    let salts = draw_salts(prover.graph());
     let began = Instant::now();
     let trace = prover.graph().run(inputs)?;
     let inferred = Instant::now();
     let witness = Witness::new(prover.graph(), prover.plan(), &trace)?;
     let witnessed = Instant::now();
-    let statement = prover.statement(&trace, [0; 32]);
-    let proof = prover.prove_witness(&witness, &statement);
+    let statement = prover.statement(&trace, [0; 32], &salts);
+    let proof = prover.prove_witness(&witness, &statement, &salts);
     let proven = Instant::now();
     verify(key, &statement, &proof).context("a proof that was just made")?;
     times.infer.push((inferred - began).as_secs_f64());

@@ -1,15 +1,17 @@
 //! Construction, validation and canonical bytes of a [`Graph`], and the static range of every tensor.
 
+mod check;
+
 use borsh::BorshDeserialize;
 
 use crate::error::ModelError;
 use crate::ir::{
-    Graph, ModelId, Node, Op, Output, Port, QuantParams, Range, Requantize, Shape, TensorId, elements,
-    limits, quotient,
+    Graph, ModelId, Node, Op, Output, Port, QuantParams, Range, Shape, TensorId, Visibility, elements, limits,
 };
 use crate::linear::Taps;
+use check::{check_port, limit};
 
-const MAGIC: &[u8; 8] = b"ASSAYIR\x01";
+const MAGIC: &[u8; 8] = b"ASSAYIR\x02";
 const ID_CONTEXT: &str = "assay.v1 model id";
 
 #[derive(BorshDeserialize)]
@@ -23,7 +25,8 @@ impl Graph {
     /// Checks every rule of the integer graph: limits, order, shapes, and accumulators within
     /// [`limits::ACCUMULATOR_BITS`] for every input that the types admit.
     pub fn new(inputs: Vec<Port>, nodes: Vec<Node>, outputs: Vec<Output>) -> Result<Self, ModelError> {
-        let mut graph = Self { inputs, nodes: Vec::new(), outputs: Vec::new(), ranges: Vec::new() };
+        let mut graph =
+            Self { inputs, nodes: Vec::new(), outputs: Vec::new(), ranges: Vec::new(), terms: Vec::new() };
         limit("number of inputs", graph.inputs.len(), limits::PORTS)?;
         limit("number of nodes", nodes.len(), limits::NODES)?;
         limit("number of outputs", outputs.len(), limits::PORTS)?;
@@ -33,11 +36,13 @@ impl Graph {
         for port in &graph.inputs {
             check_port(port)?;
             graph.ranges.push(Range { lo: port.quant.lo.into(), hi: port.quant.hi.into() });
+            graph.terms.push(1);
         }
         for node in nodes {
-            let range = graph.check_node(&node)?;
+            let (range, terms) = graph.check_node(&node)?;
             graph.nodes.push(node);
             graph.ranges.push(range);
+            graph.terms.push(terms);
         }
         for output in outputs {
             graph.check_output(&output)?;
@@ -88,13 +93,36 @@ impl Graph {
 
     /// The linear map of a node; `None` for other operators.
     pub fn taps<'a>(&'a self, node: &'a Node) -> Option<Taps<'a>> {
+        let from = self.shape(*node.inputs.first()?);
         match &node.op {
-            Op::Dense(dense) => Some(Taps::Dense(dense)),
-            Op::Conv2d(conv) => {
-                Some(Taps::Conv2d(conv, image(self.shape(node.inputs[0]))?, image(&node.shape)?))
-            }
-            Op::MaxPool2d(_) | Op::Requantize(_) | Op::Reshape => None,
+            Op::Dense(dense) => Some(Taps::Dense(dense, elements(&node.shape) / dense.bias.len().max(1))),
+            Op::Conv2d(conv) => Some(Taps::Conv2d(conv, image(from)?, image(&node.shape)?)),
+            Op::Sparse(sparse) => Some(Taps::Sparse(sparse, elements(from))),
+            Op::Combine(_)
+            | Op::Select(_)
+            | Op::Multiply
+            | Op::MatMul(_)
+            | Op::MaxPool2d(_)
+            | Op::Max(_)
+            | Op::Table(_)
+            | Op::Requantize(_)
+            | Op::Reshape => None,
         }
+    }
+
+    /// The ports whose values statements commit to, inputs first.
+    pub fn committed(&self) -> impl Iterator<Item = &Port> {
+        let outputs = self.outputs.iter().map(|output| &output.port);
+        self.inputs.iter().chain(outputs).filter(|port| port.visibility == Visibility::Committed)
+    }
+
+    /// The same model with inputs, outputs, or both committed to instead of shown; another model by its id.
+    #[must_use]
+    pub fn committing(mut self, inputs: bool, outputs: bool) -> Self {
+        let visibility = |committed| if committed { Visibility::Committed } else { Visibility::Public };
+        self.inputs.iter_mut().for_each(|port| port.visibility = visibility(inputs));
+        self.outputs.iter_mut().for_each(|output| output.port.visibility = visibility(outputs));
+        self
     }
 
     /// Canonical bytes.
@@ -129,77 +157,6 @@ impl Graph {
         self.inputs.iter().zip(inputs).try_for_each(|(port, values)| port.check(values))
     }
 
-    fn check_node(&self, node: &Node) -> Result<Range, ModelError> {
-        let fail = |reason: &str| ModelError::node(&node.name, reason);
-        check_name(&node.name)?;
-        check_shape(&node.name, &node.shape)?;
-        let [input] = node.inputs[..] else { return Err(fail("expected one operand")) };
-        if input.0 as usize >= self.tensors() {
-            return Err(fail("operand is not an earlier tensor"));
-        }
-        let (from, range) = (self.shape(input), self.range(input));
-        match &node.op {
-            Op::Dense(dense) => {
-                limit("number of weights", dense.weights.len(), limits::WEIGHTS)?;
-                let (rows, width) = (dense.bias.len(), elements(from));
-                if rows != elements(&node.shape) || Some(dense.weights.len()) != rows.checked_mul(width) {
-                    return Err(fail("weights and bias do not fit the shapes"));
-                }
-                accumulator_range(&node.name, &Taps::Dense(dense), range)
-            }
-            Op::Conv2d(conv) => {
-                limit("number of weights", conv.weights.len(), limits::WEIGHTS)?;
-                let (Some(x), Some(y)) = (image(from), image(&node.shape)) else {
-                    return Err(fail("a convolution maps [1, C, H, W] to [1, C, H, W]"));
-                };
-                let groups = conv.groups;
-                if groups == 0 || x[0] % groups != 0 || y[0] % groups != 0 {
-                    return Err(fail("channels are no multiple of the groups"));
-                }
-                if conv.window.output([x[1], x[2]], conv.kernel) != Some([y[1], y[2]]) {
-                    return Err(fail("window, kernel and shapes do not agree"));
-                }
-                check_taps(elements(&node.shape), [conv.kernel[0], conv.kernel[1], x[0] / groups])?;
-                let taps = u64::from(y[0]) * u64::from(x[0] / groups);
-                let taps = taps.checked_mul(u64::from(conv.kernel[0]) * u64::from(conv.kernel[1]));
-                if taps != Some(conv.weights.len() as u64) || conv.bias.len() != y[0] as usize {
-                    return Err(fail("weights and bias do not fit the shapes"));
-                }
-                accumulator_range(&node.name, &Taps::Conv2d(conv, x, y), range)
-            }
-            Op::MaxPool2d(pool) => {
-                let (Some(x), Some(y)) = (image(from), image(&node.shape)) else {
-                    return Err(fail("a pool maps [1, C, H, W] to [1, C, H, W]"));
-                };
-                if x[0] != y[0] || pool.window.output([x[1], x[2]], pool.kernel) != Some([y[1], y[2]]) {
-                    return Err(fail("window, kernel and shapes do not agree"));
-                }
-                check_taps(elements(&node.shape), [pool.kernel[0], pool.kernel[1], 1])?;
-                let empty = |output| {
-                    let mut empty = true;
-                    pool.taps(output, x, y, |_| empty = false);
-                    empty
-                };
-                if (0..elements(&node.shape)).any(empty) {
-                    return Err(fail("a window lies wholly in the padding"));
-                }
-                Ok(range)
-            }
-            Op::Requantize(rule) => {
-                if elements(from) != elements(&node.shape) {
-                    return Err(fail("shapes differ in their number of elements"));
-                }
-                if rule.shift == 0 || rule.shift > limits::SHIFT {
-                    return Err(fail("shift is out of range"));
-                }
-                check_type(&node.name, rule.lo, rule.hi)?;
-                Ok(requantized(range, rule))
-            }
-            Op::Reshape if elements(from) == elements(&node.shape) => Ok(range),
-            Op::Reshape => Err(fail("shapes differ in their number of elements")),
-        }
-    }
-
     fn check_output(&self, output: &Output) -> Result<(), ModelError> {
         let port = &output.port;
         check_port(port)?;
@@ -213,7 +170,11 @@ impl Graph {
         }
         match self.producer(source).map(|node| &node.op) {
             Some(Op::Requantize(rule)) if (rule.lo, rule.hi) == (port.quant.lo, port.quant.hi) => Ok(()),
-            _ => Err(ModelError::node(&port.name, "an output is the result of a Requantize of its type")),
+            Some(Op::Table(table)) if port.quant.range().contains(table.range()) => Ok(()),
+            _ => Err(ModelError::node(
+                &port.name,
+                "an output is the result of a Requantize of exactly its type, or of a Table within it",
+            )),
         }
     }
 }
@@ -239,6 +200,11 @@ impl Port {
 }
 
 impl QuantParams {
+    /// The integers of this type.
+    pub fn range(&self) -> Range {
+        Range { lo: self.lo.into(), hi: self.hi.into() }
+    }
+
     /// Nearest integer of a real value, saturated. NaN becomes 0.
     pub fn quantize(&self, value: f32) -> i32 {
         // `as` saturates and maps NaN to 0.
@@ -257,69 +223,4 @@ pub fn image(shape: &[u32]) -> Option<[u32; 3]> {
         [1, c, h, w] => Some([c, h, w]),
         _ => None,
     }
-}
-
-fn limit(what: &str, got: usize, limit: usize) -> Result<(), ModelError> {
-    if got <= limit {
-        return Ok(());
-    }
-    Err(ModelError::Limit { what: what.into(), got: got as u64, limit: limit as u64 })
-}
-
-fn check_taps(outputs: usize, window: [u32; 3]) -> Result<(), ModelError> {
-    let taps = window.iter().fold(outputs, |product, &side| product.saturating_mul(side as usize));
-    limit("number of taps of a node", taps, limits::TAPS)
-}
-
-fn check_name(name: &str) -> Result<(), ModelError> {
-    limit("length of a name", name.len(), limits::NAME)
-}
-
-fn check_shape(name: &str, shape: &[u32]) -> Result<(), ModelError> {
-    limit(&format!("rank of {name}"), shape.len(), limits::RANK)?;
-    let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d as usize)).unwrap_or(usize::MAX);
-    limit(&format!("number of elements of {name}"), elements, limits::ELEMENTS)?;
-    if elements == 0 { Err(ModelError::node(name, "a dimension is zero")) } else { Ok(()) }
-}
-
-fn check_type(name: &str, lo: i32, hi: i32) -> Result<(), ModelError> {
-    let bound = 1 << limits::ACTIVATION_BITS;
-    if lo > 0 || hi < 1 || lo < -bound || hi >= bound || hi - lo >= bound {
-        return Err(ModelError::node(name, format!("type {lo}..={hi} is out of range")));
-    }
-    Ok(())
-}
-
-fn check_port(port: &Port) -> Result<(), ModelError> {
-    check_name(&port.name)?;
-    check_shape(&port.name, &port.shape)?;
-    check_type(&port.name, port.quant.lo, port.quant.hi)?;
-    if !(port.quant.scale.is_finite() && port.quant.scale > 0.0) {
-        return Err(ModelError::node(&port.name, "scale is not a positive number"));
-    }
-    Ok(())
-}
-
-/// Interval analysis: `bias + sum w x` with every `x` anywhere in its range.
-fn accumulator_range(name: &str, taps: &Taps<'_>, x: Range) -> Result<Range, ModelError> {
-    let (mut lo, mut hi) = (i128::MAX, i128::MIN);
-    for output in 0..taps.outputs() {
-        let (mut least, mut greatest) = (i128::from(taps.bias(output)), i128::from(taps.bias(output)));
-        taps.row(output, |_, w| {
-            let (a, b) = (i128::from(w) * i128::from(x.lo), i128::from(w) * i128::from(x.hi));
-            least += a.min(b);
-            greatest += a.max(b);
-        });
-        (lo, hi) = (lo.min(least), hi.max(greatest));
-    }
-    let bits = 128 - lo.unsigned_abs().max(hi.unsigned_abs()).leading_zeros();
-    match (i64::try_from(lo), i64::try_from(hi)) {
-        (Ok(lo), Ok(hi)) if bits <= limits::ACCUMULATOR_BITS => Ok(Range { lo, hi }),
-        _ => Err(ModelError::Overflow { node: name.into(), bits, limit: limits::ACCUMULATOR_BITS }),
-    }
-}
-
-fn requantized(x: Range, rule: &Requantize) -> Range {
-    let clamp = |v: i64| quotient(v, rule.shift).clamp(rule.lo.into(), rule.hi.into());
-    Range { lo: clamp(x.lo), hi: clamp(x.hi) }
 }

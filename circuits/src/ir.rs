@@ -3,14 +3,14 @@
 //!
 //! A real tensor is `t ~ scale * q`, `q` an integer in `lo..=hi`, zero point 0. Linear nodes yield
 //! *accumulators* (exact sums, bounded by interval analysis); `Requantize` turns an accumulator into an
-//! activation by the one rounding rule, see [`requantize`].
+//! activation by the one rounding rule, see [`requantize`]; `Table` makes an activation of another.
 //!
 //! The canonical bytes of a graph are its borsh encoding behind a magic and a version; its [`ModelId`] is
 //! their BLAKE3 digest.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::linear::{Conv2d, Dense};
+use crate::linear::{Conv2d, Dense, Sparse};
 use crate::pool::MaxPool2d;
 
 /// Limits on everything that a model file can ask for.
@@ -37,6 +37,14 @@ pub mod limits {
     pub const ACTIVATION_BITS: u32 = 16;
     /// Bits that a static accumulator bound may take; the field keeps 190 bits of room above it.
     pub const ACCUMULATOR_BITS: u32 = 60;
+    /// Operands of a node.
+    pub const OPERANDS: usize = 1024;
+    /// Wires that one element may combine before it is an activation again.
+    pub const TERMS: usize = 64;
+    /// Products of activations of one node.
+    pub const PRODUCTS: usize = 1 << 26;
+    /// Rows of one function table.
+    pub const TABLE_ROWS: usize = 1 << 16;
 }
 
 /// Digest of a model's canonical bytes: what a miner commits to and what a proof is about.
@@ -74,6 +82,16 @@ pub struct QuantParams {
     pub hi: i32,
 }
 
+/// What a proof's statement says of a port's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = false)]
+pub enum Visibility {
+    /// The values themselves.
+    Public,
+    /// A hiding commitment to them, see [`crate::commitment`].
+    Committed,
+}
+
 /// A named input or output tensor with its integer type.
 #[derive(Clone, Debug, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Port {
@@ -83,25 +101,110 @@ pub struct Port {
     pub shape: Shape,
     /// Integer type.
     pub quant: QuantParams,
+    /// Whether statements carry the values or a commitment to them.
+    pub visibility: Visibility,
+}
+
+impl Port {
+    /// A port whose values statements carry.
+    pub fn public(name: impl Into<String>, shape: Shape, quant: QuantParams) -> Self {
+        Self { name: name.into(), shape, quant, visibility: Visibility::Public }
+    }
 }
 
 /// Tensor number: graph inputs come first, then one tensor a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct TensorId(pub u32);
 
-/// What a node computes.
+/// What a node computes. Every operator reads tensors in row-major order.
 #[derive(Clone, Debug, PartialEq, BorshSerialize, BorshDeserialize)]
 pub enum Op {
-    /// `y[o] = bias[o] + sum_i w[o,i] x[i]`, an accumulator.
+    /// `y[r,o] = bias[o] + sum_i w[o,i] x[r,i]` for every row `r` of the operand, an accumulator.
     Dense(Dense),
     /// Two-dimensional convolution over NCHW, an accumulator.
     Conv2d(Conv2d),
+    /// `y[o] = bias[o] + sum over taps (i, w) of w x[i]`, an accumulator.
+    Sparse(Sparse),
+    /// `y[i] = bias + sum_j factors[j] x_j[i]` over operands `x_j` of one size.
+    Combine(Combine),
+    /// `y[i] = x[index[i]]`, `x` the operands one after another; an index of [`ZERO`] is the number 0.
+    Select(Vec<u32>),
+    /// `y[i] = a[i] b[i]`, an accumulator.
+    Multiply,
+    /// `y[b,i,j] = sum_l a[b,i,l] b[b,l,j]`, an accumulator.
+    MatMul(MatMul),
     /// Maximum over windows of an NCHW tensor; accumulators stay accumulators.
     MaxPool2d(MaxPool2d),
+    /// `y[i] = max over j < k of x[ik + j]`; accumulators stay accumulators.
+    Max(u32),
+    /// `y[i] = values[x[i] - lo]`.
+    Table(Table),
     /// `y = clamp((x + 2^(shift-1)) >> shift, lo, hi)`; ReLU is `lo = 0`.
     Requantize(Requantize),
     /// The same elements in the same order under another shape.
     Reshape,
+}
+
+/// The index of [`Op::Select`] that stands for the number 0, as padding needs it.
+pub const ZERO: u32 = u32::MAX;
+
+/// Sum of several tensors with constant factors.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Combine {
+    /// A factor an operand.
+    pub factors: Vec<i64>,
+    /// Added to every element.
+    pub bias: i64,
+}
+
+/// Sizes of a batched product of matrices `[batch, rows, inner] x [batch, inner, columns]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct MatMul {
+    /// Number of products.
+    pub batch: u32,
+    /// Rows of the first operand.
+    pub rows: u32,
+    /// Columns of the first operand, rows of the second.
+    pub inner: u32,
+    /// Columns of the second operand.
+    pub columns: u32,
+}
+
+impl MatMul {
+    /// Elements of the product.
+    pub fn outputs(&self) -> usize {
+        self.batch as usize * self.rows as usize * self.columns as usize
+    }
+
+    /// The elements of both operands that are multiplied and summed for an element of the product.
+    pub fn terms(&self, output: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (rows, inner, columns) = (self.rows as usize, self.inner as usize, self.columns as usize);
+        let (batch, row, column) = (output / (rows * columns), output / columns % rows, output % columns);
+        (0..inner).map(move |l| ((batch * rows + row) * inner + l, (batch * inner + l) * columns + column))
+    }
+}
+
+/// A function of one integer.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Table {
+    /// Least argument.
+    pub lo: i32,
+    /// The function's values at `lo`, `lo + 1`, ..
+    pub values: Vec<i32>,
+}
+
+impl Table {
+    /// The value at an argument; the nearest one beyond the ends, which no valid graph reaches.
+    pub fn at(&self, x: i64) -> i64 {
+        let row = (x - i64::from(self.lo)).clamp(0, self.values.len() as i64 - 1);
+        self.values[row as usize].into()
+    }
+
+    /// Least and greatest value.
+    pub fn range(&self) -> Range {
+        let values = || self.values.iter().map(|&v| i64::from(v));
+        Range { lo: values().min().unwrap_or(0), hi: values().max().unwrap_or(0) }
+    }
 }
 
 /// Parameters of the one rounding rule.
@@ -133,7 +236,7 @@ pub struct Node {
 pub struct Output {
     /// Name, shape and integer type.
     pub port: Port,
-    /// The tensor; it must be the result of a `Requantize` (through reshapes).
+    /// The tensor; it must be the result of a `Requantize` or a `Table` (through reshapes).
     pub tensor: TensorId,
 }
 
@@ -145,6 +248,9 @@ pub struct Graph {
     pub(crate) outputs: Vec<Output>,
     #[borsh(skip)]
     pub(crate) ranges: Vec<Range>,
+    /// How many wires an element of each tensor combines at most.
+    #[borsh(skip)]
+    pub(crate) terms: Vec<usize>,
 }
 
 /// Closed interval that holds every value of a tensor, for every input that the types admit.
@@ -154,6 +260,13 @@ pub struct Range {
     pub lo: i64,
     /// Greatest possible value.
     pub hi: i64,
+}
+
+impl Range {
+    /// Whether every value of another range is in this one.
+    pub fn contains(&self, other: Self) -> bool {
+        self.lo <= other.lo && other.hi <= self.hi
+    }
 }
 
 /// The one rounding rule: round half up, then saturate.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod commitment;
 pub mod domain;
 pub mod error;
 mod graph;

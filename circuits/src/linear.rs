@@ -6,13 +6,20 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// Fully connected layer over a flattened operand.
+/// Fully connected layer, applied to every row of its operand.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Dense {
     /// `[outputs, inputs]`, row-major.
     pub weights: Vec<i32>,
     /// `[outputs]`.
     pub bias: Vec<i64>,
+}
+
+impl Dense {
+    /// Elements of a row of the operand.
+    pub fn width(&self) -> usize {
+        self.weights.len() / self.bias.len().max(1)
+    }
 }
 
 /// Two-dimensional convolution over `[1, C, H, W]`.
@@ -28,6 +35,35 @@ pub struct Conv2d {
     pub window: Window,
     /// Groups; input and output channels are multiples of it.
     pub groups: u32,
+}
+
+/// Any sparse matrix: sums, averages, interpolations, transposed convolutions.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Sparse {
+    /// `[outputs]`.
+    pub bias: Vec<i64>,
+    /// `[outputs]`: where each output's taps end among `taps`, in ascending order.
+    pub ends: Vec<u32>,
+    /// `(operand's element, weight)`.
+    pub taps: Vec<(u32, i32)>,
+}
+
+impl Sparse {
+    /// The matrix with these rows, `(bias, taps)` each.
+    pub fn new(rows: impl IntoIterator<Item = (i64, Vec<(u32, i32)>)>) -> Self {
+        let mut sparse = Self { bias: Vec::new(), ends: Vec::new(), taps: Vec::new() };
+        for (bias, taps) in rows {
+            sparse.bias.push(bias);
+            sparse.taps.extend(taps);
+            sparse.ends.push(sparse.taps.len() as u32);
+        }
+        sparse
+    }
+
+    fn row(&self, output: usize) -> &[(u32, i32)] {
+        let start = if output == 0 { 0 } else { self.ends[output - 1] };
+        &self.taps[start as usize..self.ends[output] as usize]
+    }
 }
 
 /// How a window moves over an image.
@@ -69,45 +105,52 @@ impl Window {
 /// A linear layer with the shapes that it is applied at.
 #[derive(Clone, Copy, Debug)]
 pub enum Taps<'a> {
-    /// Fully connected.
-    Dense(&'a Dense),
+    /// Fully connected, with the number of rows.
+    Dense(&'a Dense, usize),
     /// Convolution with `[channels, height, width]` of input and output.
     Conv2d(&'a Conv2d, [u32; 3], [u32; 3]),
+    /// Sparse matrix, with the number of operands.
+    Sparse(&'a Sparse, usize),
 }
 
 impl Taps<'_> {
     /// Number of outputs.
     pub fn outputs(&self) -> usize {
         match self {
-            Self::Dense(dense) => dense.bias.len(),
+            Self::Dense(dense, rows) => rows * dense.bias.len(),
             Self::Conv2d(_, _, out) => out.iter().map(|&d| d as usize).product(),
+            Self::Sparse(sparse, _) => sparse.bias.len(),
         }
     }
 
     /// Number of operands.
     pub fn inputs(&self) -> usize {
         match self {
-            Self::Dense(dense) => dense.weights.len() / dense.bias.len().max(1),
+            Self::Dense(dense, rows) => rows * dense.width(),
             Self::Conv2d(_, input, _) => input.iter().map(|&d| d as usize).product(),
+            Self::Sparse(_, operands) => *operands,
         }
     }
 
     /// Bias of an output.
     pub fn bias(&self, output: usize) -> i64 {
         match self {
-            Self::Dense(dense) => dense.bias[output],
+            Self::Dense(dense, _) => dense.bias[output % dense.bias.len()],
             Self::Conv2d(conv, _, out) => conv.bias[output / (out[1] as usize * out[2] as usize)],
+            Self::Sparse(sparse, _) => sparse.bias[output],
         }
     }
 
     /// Calls `each(input, weight)` for every tap of an output.
     pub fn row(&self, output: usize, mut each: impl FnMut(usize, i32)) {
         match self {
-            Self::Dense(dense) => {
-                let width = self.inputs();
-                let row = &dense.weights[output * width..(output + 1) * width];
-                row.iter().enumerate().for_each(|(i, &w)| each(i, w));
+            Self::Dense(dense, _) => {
+                let width = dense.width();
+                let (row, output) = (output / dense.bias.len(), output % dense.bias.len());
+                let weights = &dense.weights[output * width..(output + 1) * width];
+                weights.iter().enumerate().for_each(|(i, &w)| each(row * width + i, w));
             }
+            Self::Sparse(sparse, _) => sparse.row(output).iter().for_each(|&(i, w)| each(i as usize, w)),
             Self::Conv2d(conv, [in_channels, height, width], [out_channels, out_height, out_width]) => {
                 let output = output as u32;
                 let (channel, position) =

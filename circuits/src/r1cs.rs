@@ -1,21 +1,26 @@
 //! The graph as a rank-1 constraint system with lookups.
 //!
 //! Wires are integers. Linear layers add none: an accumulator is a linear combination of wires. Non-linear cells
-//! ([`cells`]) emit two kinds of constraint,
+//! ([`cells`]) emit three kinds of constraint,
 //!
 //! ```text
-//! lookup k:  q_k in 0..2^b            gate g:  a_g * b_g = 0
+//! lookup k:  q_k in table j_k        product p:  a_p * b_p = c_p        gate g:  a_g * b_g = 0
 //! ```
 //!
-//! with `q_k`, `a_g`, `b_g` linear combinations. Over a challenge `rho`, drawn when all wires are fixed, the lookups
-//! become rank-1 rows by LogUp (ePrint 2022/1530) with multiplicities `m_t` of the table `0..2^b`:
+//! with `q`, `a`, `b`, `c` linear combinations. Table 0 is the range `0..2^b`; the others are functions, see
+//! [`tables`]. Over a challenge `rho`, drawn when all wires are fixed, the lookups become rank-1 rows by LogUp (ePrint
+//! 2022/1530), with multiplicities `m_t` of the rows `e_t` of all tables:
 //!
 //! ```text
-//! row k            u_k * (rho + q_k) = 1            k in 0..K
-//! row K + t        v_t * (rho + t)   = m_t          t in 0..2^b
-//! row K + T + g    a_g * b_g         = 0            g in 0..G
-//! last row         (sum u - sum v) * 1 = 0
+//! row k                    u_k * (rho + q_k) = 1            k in 0..K
+//! row K + t                v_t * (rho + e_t) = m_t          t in 0..T
+//! row K + T + p            a_p * b_p         = c_p          p in 0..P
+//! row K + T + P + g        a_g * b_g         = 0            g in 0..G
+//! row K + T + P + G + j    (sum of u_k of table j - sum of v_t of table j) * 1 = 0
+//! then                     rows over the whole field ([`field`])
 //! ```
+//!
+//! Every table has a sum of its own, so that a row of one never serves a lookup in another.
 //!
 //! One walk over the graph ([`cells::walk`]) describes the system; what it means is up to the [`System`] that it is
 //! given: counting ([`Plan`]), integers ([`witness`]) or columns at a point ([`columns`]). So the prover and the
@@ -23,11 +28,15 @@
 
 pub mod cells;
 pub mod columns;
+pub mod field;
+pub mod tables;
 pub mod witness;
 
+use crate::commitment;
 use crate::domain;
-use crate::ir::Graph;
+use crate::ir::{Graph, Port, elements};
 use crate::linear::Taps;
+use tables::Functions;
 
 /// Limb widths that the planner tries; a table has `2^b` rows.
 pub const LIMB_BITS: std::ops::RangeInclusive<u32> = 4..=14;
@@ -49,11 +58,21 @@ pub enum Family {
     MaxRange,
     /// `p (p - m + x) = 0`: `p` is 0 or `m - x`.
     MaxChoice,
+    /// `(x, y)` is a row of a function's table.
+    Entry,
+    /// `y` of a function is a small number.
+    EntryRange,
+    /// `c = a b` of two activations.
+    Product,
+    /// `lo <= x <= hi` of an input that the statement commits to.
+    InputRange,
+    /// The statement's commitment is the hash of the values.
+    Commitment,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::Remainder,
         Self::OutputRange,
         Self::Excess,
@@ -61,6 +80,11 @@ impl Family {
         Self::SaturateHigh,
         Self::MaxRange,
         Self::MaxChoice,
+        Self::Entry,
+        Self::EntryRange,
+        Self::Product,
+        Self::InputRange,
+        Self::Commitment,
     ];
 }
 
@@ -75,8 +99,10 @@ pub trait System {
     fn add(&self, sum: &mut Self::Expr, factor: i64, term: &Self::Expr);
     /// The value of a combination where values are known, else 0. Hints are computed from it, never constraints.
     fn value(&self, expr: &Self::Expr) -> i64;
-    /// The next public input wire.
+    /// The next element of the inputs, as a public wire.
     fn input(&mut self) -> Self::Expr;
+    /// The next element of the inputs, as a private wire.
+    fn committed_input(&mut self) -> Self::Expr;
     /// The next public output wire; `value` is the hint.
     fn output(&mut self, value: i64) -> Self::Expr;
     /// A new private wire; `value` is the hint.
@@ -85,8 +111,14 @@ pub trait System {
     fn linear(&mut self, node: usize, taps: &Taps<'_>, operands: &[Self::Expr]) -> Vec<Self::Expr>;
     /// `expr in 0..2^b`.
     fn lookup(&mut self, family: Family, expr: &Self::Expr);
-    /// `a * b = 0`.
+    /// `expr` is row `row` of a function's table; `row` is the hint.
+    fn entry(&mut self, table: usize, row: i64, expr: &Self::Expr);
+    /// `a * b = 0`; the terms of `a` are private wires.
     fn gate(&mut self, family: Family, a: &Self::Expr, b: &Self::Expr);
+    /// `a * b = c`.
+    fn product(&mut self, a: &Self::Expr, b: &Self::Expr, c: &Self::Expr);
+    /// The next commitment of the statement is to these values of a port.
+    fn commit(&mut self, port: &Port, values: &[Self::Expr]);
     /// A node is done.
     fn end_node(&mut self, _node: usize) {}
 }
@@ -96,17 +128,27 @@ pub trait System {
 pub struct Plan {
     /// Limb width `b`.
     pub limb_bits: u32,
+    /// Tables of functions.
+    pub functions: Functions,
     /// Public input wires.
     pub inputs: usize,
     /// Public output wires.
     pub outputs: usize,
-    /// Private wires, without multiplicities.
+    /// Commitments, a public wire each.
+    pub commitments: usize,
+    /// Private wires before the challenge, without multiplicities.
     pub wires: usize,
     /// Lookups `K`.
     pub lookups: usize,
+    /// Products `P`.
+    pub products: usize,
     /// Gates `G`.
     pub gates: usize,
-    /// Lookups and gates of each node.
+    /// Rows over the whole field.
+    pub field_rows: usize,
+    /// Private wires of those rows.
+    pub field_wires: usize,
+    /// Constraints of each node.
     pub nodes: Vec<Cost>,
 }
 
@@ -115,8 +157,17 @@ pub struct Plan {
 pub struct Cost {
     /// Lookups.
     pub lookups: usize,
+    /// Products.
+    pub products: usize,
     /// Gates.
     pub gates: usize,
+}
+
+impl Cost {
+    /// All of them.
+    pub fn constraints(&self) -> usize {
+        self.lookups + self.products + self.gates
+    }
 }
 
 impl Plan {
@@ -127,40 +178,85 @@ impl Plan {
     }
 
     /// Estimate of proving in additions of points: the quotient's multiplication and transforms take about 32 a point
-    /// of the domain, small scalars 7 a row, and each row of the table is in four full-width multiplications.
+    /// of the domain, small scalars 7 a row, and each row of a table is in four full-width multiplications.
     pub fn cost(&self) -> usize {
         32 * self.domain() + 7 * self.rows() + 4 * 26 * self.table()
     }
 
     /// The plan for a given limb width.
     pub fn with_limb_bits(graph: &Graph, limb_bits: u32) -> Self {
-        let mut count = Count { plan: Self::empty(limb_bits), at: Cost::default() };
+        let functions = Functions::of(graph);
+        let mut count = Count { plan: Self::empty(limb_bits, functions), at: Cost::default() };
         cells::walk(graph, limb_bits, &mut count);
         count.plan
     }
 
-    fn empty(limb_bits: u32) -> Self {
-        Self { limb_bits, inputs: 0, outputs: 0, wires: 0, lookups: 0, gates: 0, nodes: Vec::new() }
+    fn empty(limb_bits: u32, functions: Functions) -> Self {
+        Self {
+            limb_bits,
+            functions,
+            inputs: 0,
+            outputs: 0,
+            commitments: 0,
+            wires: 0,
+            lookups: 0,
+            products: 0,
+            gates: 0,
+            field_rows: 0,
+            field_wires: 0,
+            nodes: Vec::new(),
+        }
     }
 
-    /// Rows of the table, `T = 2^b`.
+    /// Rows of all tables, `T`.
     pub fn table(&self) -> usize {
+        self.range_table() + self.functions.rows()
+    }
+
+    /// Rows of the range table, `2^b`.
+    pub fn range_table(&self) -> usize {
         1 << self.limb_bits
     }
 
-    /// Rank-1 rows: lookups, table, gates, sum.
+    /// The rows of all tables, the range first.
+    pub fn table_values(&self) -> impl Iterator<Item = i64> + '_ {
+        (0..self.range_table() as i64).chain(self.functions.values())
+    }
+
+    /// The rows of each table, as a range of the rows of all tables.
+    pub fn table_ranges(&self) -> Vec<std::ops::Range<usize>> {
+        let sizes = [self.range_table()].into_iter().chain(self.functions.sizes());
+        let mut first = 0;
+        let range = |size| {
+            first += size;
+            first - size..first
+        };
+        sizes.map(range).collect()
+    }
+
+    /// Rank-1 rows over integers: lookups, tables, products, gates, sums.
+    pub fn integer_rows(&self) -> usize {
+        self.first_sum() + 1 + self.functions.len()
+    }
+
+    /// Rank-1 rows: those over integers, then those over the field.
     pub fn rows(&self) -> usize {
-        self.lookups + self.table() + self.gates + 1
+        self.integer_rows() + self.field_rows
+    }
+
+    /// First product row.
+    pub fn first_product(&self) -> usize {
+        self.lookups + self.table()
     }
 
     /// First gate row.
     pub fn first_gate(&self) -> usize {
-        self.lookups + self.table()
+        self.first_product() + self.products
     }
 
-    /// The row of the sum.
-    pub fn sum_row(&self) -> usize {
-        self.rows() - 1
+    /// The row of the first table's sum.
+    pub fn first_sum(&self) -> usize {
+        self.first_gate() + self.gates
     }
 
     /// Size of the evaluation domain.
@@ -185,6 +281,9 @@ impl System for Count {
     fn input(&mut self) {
         self.plan.inputs += 1;
     }
+    fn committed_input(&mut self) {
+        self.plan.wires += 1;
+    }
     fn output(&mut self, _value: i64) {
         self.plan.outputs += 1;
     }
@@ -197,13 +296,29 @@ impl System for Count {
     fn lookup(&mut self, _family: Family, _expr: &()) {
         self.plan.lookups += 1;
     }
+    fn entry(&mut self, _table: usize, _row: i64, _expr: &()) {
+        self.plan.lookups += 1;
+    }
     fn gate(&mut self, _family: Family, _a: &(), _b: &()) {
         self.plan.gates += 1;
     }
+    fn product(&mut self, _a: &(), _b: &(), _c: &()) {
+        self.plan.products += 1;
+    }
+    fn commit(&mut self, port: &Port, _values: &[()]) {
+        let words = commitment::words(&port.quant, elements(&port.shape));
+        self.plan.commitments += 1;
+        self.plan.field_rows += field::rows(words);
+        self.plan.field_wires += field::wires(words);
+    }
     fn end_node(&mut self, _node: usize) {
-        let total = Cost { lookups: self.plan.lookups, gates: self.plan.gates };
-        let cost = Cost { lookups: total.lookups - self.at.lookups, gates: total.gates - self.at.gates };
-        self.plan.nodes.push(cost);
+        let Plan { lookups, products, gates, .. } = self.plan;
+        let total = Cost { lookups, products, gates };
+        self.plan.nodes.push(Cost {
+            lookups: lookups - self.at.lookups,
+            products: products - self.at.products,
+            gates: gates - self.at.gates,
+        });
         self.at = total;
     }
 }

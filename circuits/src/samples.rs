@@ -1,8 +1,10 @@
 //! Small graphs for tests, of this crate and of those that prove: each shows one kind of cell.
 
 use crate::error::ModelError;
-use crate::ir::{Graph, Node, Op, Output, Port, QuantParams, Requantize, Shape, TensorId};
-use crate::linear::{Conv2d, Dense, Window};
+use crate::ir::{
+    Combine, Graph, MatMul, Node, Op, Output, Port, QuantParams, Requantize, Shape, Table, TensorId, ZERO,
+};
+use crate::linear::{Conv2d, Dense, Sparse, Window};
 use crate::pool::MaxPool2d;
 
 /// A chain of operators over one input.
@@ -16,7 +18,7 @@ impl Chain {
     /// Starts with an input of a shape and a type.
     pub fn new(shape: Shape, lo: i32, hi: i32) -> Self {
         let quant = QuantParams { scale: 1.0, lo, hi };
-        Self { input: Port { name: "x".into(), shape, quant }, nodes: Vec::new() }
+        Self { input: Port::public("x", shape, quant), nodes: Vec::new() }
     }
 
     /// Appends a dense layer.
@@ -55,6 +57,28 @@ impl Chain {
         self.node(Op::Requantize(Requantize { shift, lo, hi }), shape)
     }
 
+    /// Appends a function, given by its values from `lo` on.
+    #[must_use]
+    pub fn table(self, lo: i32, values: Vec<i32>) -> Self {
+        let shape = self.shape();
+        self.node(Op::Table(Table { lo, values }), shape)
+    }
+
+    /// Appends an operator over the latest tensor and one that came `back` tensors before it.
+    #[must_use]
+    pub fn with(mut self, back: u32, op: Op, shape: Shape) -> Self {
+        let latest = self.nodes.len() as u32;
+        let inputs = vec![TensorId(latest), TensorId(latest.saturating_sub(back))];
+        self.nodes.push(Node { name: format!("node{latest}"), op, inputs, shape });
+        self
+    }
+
+    /// Appends an operator over the latest tensor.
+    #[must_use]
+    pub fn then(self, op: Op, shape: Shape) -> Self {
+        self.node(op, shape)
+    }
+
     /// Appends a reshape.
     #[must_use]
     pub fn reshape(self, shape: Shape) -> Self {
@@ -69,7 +93,7 @@ impl Chain {
         });
         let rule = rules.ok_or_else(|| ModelError::node("chain", "no requantisation"))?;
         let quant = QuantParams { scale: 1.0, lo: rule.lo, hi: rule.hi };
-        let port = Port { name: "y".into(), shape: self.shape(), quant };
+        let port = Port::public("y", self.shape(), quant);
         let output = Output { port, tensor: TensorId(self.nodes.len() as u32) };
         Graph::new(vec![self.input], self.nodes, vec![output])
     }
@@ -110,6 +134,32 @@ pub fn dense() -> Graph {
     let chain =
         Chain::new(vec![1, 3], 0, 255).dense(vec![7, -3, 0, -9, 5, 0], vec![11, 40]).requantize(3, 0, 127);
     valid(chain.dense(vec![20, -31, 8, 9], vec![0, -100]).requantize(5, -128, 127))
+}
+
+/// A function of one activation: `7 - x^2 / 8` of `x` in -8 to 7, plus 100.
+pub fn function() -> Graph {
+    let values = (-8..8).map(|x| 107 - x * x / 8).collect();
+    let chain = Chain::new(vec![1, 2], -128, 127).dense(vec![3, -2, 1, 4], vec![0, 5]).requantize(5, -8, 7);
+    valid(chain.table(-8, values).dense(vec![9, 2], vec![0]).requantize(3, -512, 511))
+}
+
+/// The product of an activation with the one before it.
+pub fn product() -> Graph {
+    let chain = Chain::new(vec![1, 1], -128, 127).dense(vec![3], vec![-1]).requantize(2, -128, 127);
+    valid(chain.with(2, Op::Multiply, vec![1, 1]).requantize(6, -256, 255))
+}
+
+/// A matrix by a rearranged one, a sum with factors, padding, sums over rows, the greatest of each half.
+pub fn attention() -> Graph {
+    let sizes = MatMul { batch: 1, rows: 2, inner: 3, columns: 2 };
+    let chain = Chain::new(vec![2, 3], -16, 15).then(Op::Select(vec![0, 3, 1, 4, 2, 5]), vec![2, 3]);
+    let chain = chain.with(1, Op::MatMul(sizes), vec![2, 2]);
+    let chain = chain.requantize(3, -128, 127).then(Op::Select(vec![3, ZERO, 0, 1, 2, ZERO]), vec![6]);
+    let chain = chain.with(0, Op::Combine(Combine { factors: vec![5, -2], bias: 7 }), vec![6]);
+    let rows =
+        [(4, vec![(0, 3), (5, -1)]), (0, vec![(2, 2), (3, 1), (4, 7)]), (-9, vec![]), (1, vec![(1, 1)])];
+    let chain = chain.then(Op::Sparse(Sparse::new(rows)), vec![4]);
+    valid(chain.then(Op::Max(2), vec![2]).requantize(2, -128, 127))
 }
 
 /// Convolution, max-pool, ReLU, dense: every kind of cell.

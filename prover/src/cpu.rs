@@ -50,7 +50,8 @@ impl Worker for CpuWorker {
     fn prove(&self, inference: Inference, job: [u8; 32]) -> Result<Vec<u8>, WorkerError> {
         let run = inference.trace.downcast::<Run>();
         let run = run.map_err(|_| WorkerError::Failed("the inference is of another worker".into()))?;
-        let proven = self.prover(&run.model)?.prove(&run.trace, job);
+        // A model that commits to a port needs salts, which a job has no place for; ledgers refuse its key.
+        let proven = self.prover(&run.model)?.prove(&run.trace, job, &[]);
         proven.map(|(_, proof)| proof).map_err(|e| WorkerError::Failed(e.to_string()))
     }
 }

@@ -221,11 +221,9 @@ impl<'a> Follower<'a> {
 
     fn save(&self, miner: PublicKey, output: &Signed<Output>, proof: &Signed<Proof>) -> Result<()> {
         let Some(path) = &self.output else { return Ok(()) };
-        let statement = Statement {
-            job: job_binding(self.chain, &self.job.id(self.chain), &miner),
-            inputs: self.job.value().inputs.clone(),
-            outputs: output.value().outputs.clone(),
-        };
+        let binding = job_binding(self.chain, &self.job.id(self.chain), &miner);
+        let (inputs, outputs) = (self.job.value().inputs.clone(), output.value().outputs.clone());
+        let statement = Statement::public(binding, inputs, outputs);
         let model = ModelId(self.job.value().model_id.0);
         let bytes = ProofFile { model, statement, proof: proof.value().proof.clone() }.to_bytes()?;
         output::write(path, |file| Ok(file.write_all(&bytes)?))

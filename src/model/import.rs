@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use assay_circuits::import::{self, Options, Report, Samples, bounds};
+use assay_circuits::import::{self, Imported, Options, Report, Samples, bounds};
+use assay_circuits::r1cs::Plan;
 use comfy_table::Table;
 
 use crate::tensors::{self, Arrays};
@@ -38,6 +39,12 @@ pub struct Arguments {
     /// Greatest mean absolute error of an output, as a share of its range
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.5%")]
     max_error: f64,
+    /// Let proofs commit to the inputs instead of showing them
+    #[arg(long)]
+    private_input: bool,
+    /// Let proofs commit to the outputs instead of showing them
+    #[arg(long)]
+    private_output: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -59,12 +66,15 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     progress.enable_steady_tick(Duration::from_millis(200));
     let imported = import::onnx(&bytes, &options).with_context(|| name.to_string());
     progress.finish_and_clear();
-    let imported = imported?;
-    let model = imported.graph.to_bytes();
+    let Imported { graph, mut report } = imported?;
+    let graph = graph.committing(arguments.private_input, arguments.private_output);
+    let plan = Plan::new(&graph);
+    (report.rows, report.domain, report.limb_bits) = (plan.rows(), plan.domain(), plan.limb_bits);
+    let model = graph.to_bytes();
     output::write(&arguments.output, |file| Ok(file.write_all(&model)?))?;
 
-    let report = &imported.report;
-    let (id, error, limit) = (imported.graph.id(), report.error, arguments.max_error);
+    let report = &report;
+    let (id, error, limit) = (graph.id(), report.error, arguments.max_error);
     if error > limit {
         eprintln!(
             "warning: the error is {:.2} % of the outputs' range, above the {:.2} % asked for",

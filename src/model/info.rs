@@ -102,7 +102,7 @@ fn node_report(graph: &Graph, index: usize, node: &Node, cost: &Cost) -> NodeRep
         least: range.lo,
         greatest: range.hi,
         bits: 64 - range.lo.unsigned_abs().max(range.hi.unsigned_abs()).leading_zeros(),
-        constraints: cost.lookups + cost.gates,
+        constraints: cost.constraints(),
     }
 }
 
@@ -110,7 +110,14 @@ fn operator(op: &Op) -> &'static str {
     match op {
         Op::Dense(_) => "Dense",
         Op::Conv2d(_) => "Conv2d",
+        Op::Sparse(_) => "Sparse",
+        Op::Combine(_) => "Combine",
+        Op::Select(_) => "Select",
+        Op::Multiply => "Multiply",
+        Op::MatMul(_) => "MatMul",
         Op::MaxPool2d(_) => "MaxPool2d",
+        Op::Max(_) => "Max",
+        Op::Table(_) => "Table",
         Op::Requantize(_) => "Requantize",
         Op::Reshape => "Reshape",
     }
@@ -120,7 +127,16 @@ fn parameters(node: &Node) -> usize {
     match &node.op {
         Op::Dense(dense) => dense.weights.len() + dense.bias.len(),
         Op::Conv2d(conv) => conv.weights.len() + conv.bias.len(),
-        Op::MaxPool2d(_) | Op::Requantize(_) | Op::Reshape => 0,
+        Op::Sparse(sparse) => sparse.taps.len() + sparse.bias.len(),
+        Op::Combine(_)
+        | Op::Select(_)
+        | Op::Multiply
+        | Op::MatMul(_)
+        | Op::MaxPool2d(_)
+        | Op::Max(_)
+        | Op::Table(_)
+        | Op::Requantize(_)
+        | Op::Reshape => 0,
     }
 }
 

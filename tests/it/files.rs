@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::assay;
-use crate::support::{Files, input};
+use crate::support::{Files, input, model};
 
 #[test]
 fn a_proof_holds_under_its_key_and_for_its_input_only() {
@@ -29,6 +29,41 @@ fn a_proof_holds_under_its_key_and_for_its_input_only() {
     let ran = assay!("verify --vk {vk} {proof} --input {other}");
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stdout.contains("another input") && !ran.stdout.contains("output "), "{ran:?}");
+}
+
+#[test]
+fn hidden_inputs_and_outputs_are_opened_by_whoever_has_the_opening() {
+    let files = Files::new();
+    let path = |name: &str| files.path(name);
+    files.model("hidden.assay", &model().committing(true, true));
+    let (model, keys, x, proof) = (path("hidden.assay"), path("keys"), path("x.npy"), path("hidden.bin"));
+    let (vk, opening) = (path("keys/hidden.vk"), path("hidden.json"));
+    assay!("setup {model} -o {keys}").ok();
+    assay!("prove {model} --keys {keys} --input {x} -o {proof}").refused("--opening");
+    let proven =
+        assay!("prove {model} --keys {keys} --input {x} -o {proof} --opening {opening} --json").json();
+    let mode = std::fs::metadata(&opening).expect("metadata").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let verified = assay!("verify --vk {vk} {proof} --json").json();
+    assert_eq!(verified["verdict"], "holds");
+    assert_eq!(verified["outputs"], serde_json::json!([]), "nothing is shown without the opening");
+    assert_eq!(verified["commitments"].as_object().map(serde_json::Map::len), Some(2));
+    assert!(verified.get("inputs_digest").is_none());
+    assay!("verify --vk {vk} {proof} --input {x}").refused("without --opening");
+
+    let opened = assay!("verify --vk {vk} {proof} --opening {opening} --json").json();
+    assert_eq!(opened["outputs"], proven["outputs"]);
+    assay!("verify --vk {vk} {proof} --opening {opening} --input {x}").ok();
+    files.tensor("other.npy", &[1, 1, 6, 6], &input(1));
+    let other = path("other.npy");
+    let ran = assay!("verify --vk {vk} {proof} --opening {opening} --input {other}");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+
+    assay!("prove {model} --keys {keys} --input {other} -o {other}.bin --opening {other}.json").ok();
+    let ran = assay!("verify --vk {vk} {proof} --opening {other}.json");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains("is not what the proof commits to"), "{ran:?}");
 }
 
 #[test]

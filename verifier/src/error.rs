@@ -193,6 +193,9 @@ pub enum Reason {
     /// A key that anyone can forge under.
     #[error("the verifying key is a test key, which only chains named test-* accept")]
     TestKey,
+    /// A receipt shows what a client asked and what it got.
+    #[error("the model commits to inputs or outputs, and receipts show them: it cannot be served here")]
+    CommittedPorts,
     /// Registered before.
     #[error("model {0} is registered already")]
     ModelExists(ModelId),

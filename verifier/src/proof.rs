@@ -27,6 +27,7 @@ use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, G2Affine};
 use ark_ec::pairing::{MillerLoopOutput, Pairing, PairingOutput};
 use ark_ec::{CurveGroup, PrimeGroup, VariableBaseMSM};
 use ark_ff::{Field, PrimeField};
+use assay_circuits::commitment::Commitment;
 use assay_circuits::error::ModelError;
 use rayon::prelude::*;
 
@@ -36,15 +37,48 @@ pub use key::{KeyOrigin, KeyParts, VerifyingKey, limits};
 /// Bytes of a proof: `A`, `C1`, `C2` in G1 and `B` in G2, compressed.
 pub const PROOF_BYTES: usize = 160;
 
+/// What a statement says of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortValue {
+    /// Its integers.
+    Public(Vec<i32>),
+    /// A hiding commitment to them.
+    Committed(Commitment),
+}
+
+impl From<Vec<i32>> for PortValue {
+    fn from(values: Vec<i32>) -> Self {
+        Self::Public(values)
+    }
+}
+
+impl PortValue {
+    /// The integers, unless they are committed to.
+    pub fn public(&self) -> Option<&[i32]> {
+        match self {
+            Self::Public(values) => Some(values),
+            Self::Committed(_) => None,
+        }
+    }
+}
+
 /// What a proof is about: these inputs give these outputs under the key's model, for this job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// Digest that names the client, its nonce and the miner.
     pub job: [u8; 32],
-    /// Integers of every input port.
-    pub inputs: Vec<Vec<i32>>,
-    /// Integers of every output port.
-    pub outputs: Vec<Vec<i32>>,
+    /// Every input port.
+    pub inputs: Vec<PortValue>,
+    /// Every output port.
+    pub outputs: Vec<PortValue>,
+}
+
+impl Statement {
+    /// A statement that shows every value.
+    pub fn public(job: [u8; 32], inputs: Vec<Vec<i32>>, outputs: Vec<Vec<i32>>) -> Self {
+        let ports = |tensors: Vec<Vec<i32>>| tensors.into_iter().map(PortValue::from).collect();
+        Self { job, inputs: ports(inputs), outputs: ports(outputs) }
+    }
 }
 
 /// Why a key or a proof is refused.
@@ -88,6 +122,20 @@ pub enum ProofError {
     /// A tensor does not fit its port.
     #[error("statement: {0}")]
     Statement(ModelError),
+    /// The model commits to a port that the statement shows, or the other way round.
+    #[error("statement: port {port} is to be {expected}")]
+    Visibility {
+        /// Name of the port.
+        port: String,
+        /// "public" or "committed".
+        expected: &'static str,
+    },
+    /// A commitment is no canonical field element.
+    #[error("statement: the commitment to port {port} is no field element")]
+    Commitment {
+        /// Name of the port.
+        port: String,
+    },
     /// The equation does not hold.
     #[error("the proof does not hold for this statement under this key")]
     Invalid,
@@ -263,9 +311,18 @@ fn absorb_statement(hash: &mut blake3::Hasher, statement: &Statement) {
     hash.update(&statement.job);
     for side in [&statement.inputs, &statement.outputs] {
         hash.update(&length(side.len()));
-        for tensor in side {
-            let bytes: Vec<u8> = tensor.iter().flat_map(|value| value.to_le_bytes()).collect();
-            absorb(hash, &bytes);
+        for port in side {
+            match port {
+                PortValue::Public(values) => {
+                    hash.update(&[0]);
+                    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                    absorb(hash, &bytes);
+                }
+                PortValue::Committed(commitment) => {
+                    hash.update(&[1]);
+                    hash.update(&commitment.0);
+                }
+            }
         }
     }
 }
@@ -275,8 +332,24 @@ fn length(length: usize) -> [u8; 8] {
     u64::try_from(length).unwrap_or(u64::MAX).to_le_bytes()
 }
 
-fn values(statement: &Statement) -> impl Iterator<Item = i32> {
-    statement.inputs.iter().chain(&statement.outputs).flatten().copied()
+/// A public input of the constraint system.
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    /// At most 16 bits wide.
+    Integer(i32),
+    Element(Fr),
+}
+
+fn values(statement: &Statement) -> impl Iterator<Item = Value> {
+    let ports = statement.inputs.iter().chain(&statement.outputs);
+    ports.flat_map(|port| {
+        let (integers, commitment) = match port {
+            PortValue::Public(values) => (values.as_slice(), None),
+            // Statements were checked: every commitment is a field element.
+            PortValue::Committed(commitment) => (&[][..], commitment.element()),
+        };
+        integers.iter().map(|&value| Value::Integer(value)).chain(commitment.map(Value::Element))
+    })
 }
 
 trait Scaled {

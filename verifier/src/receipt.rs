@@ -151,11 +151,8 @@ pub(crate) fn examine(
     }
     let Some(proof) = proof else { return decided(Verdict::Absent, Reason::NoProof) };
     let job = job.value();
-    let statement = Statement {
-        job: job_binding(chain, &job_id, &miner),
-        inputs: job.inputs.clone(),
-        outputs: outputs.clone(),
-    };
+    let binding = job_binding(chain, &job_id, &miner);
+    let statement = Statement::public(binding, job.inputs.clone(), outputs.clone());
     let proof = proof.into_parts().0.proof;
     Ok(Finding::Claim { statement, proof, holds: in_time(evidence, job.deadline_ms) })
 }

@@ -66,7 +66,16 @@ pub fn other_model(graph: &Graph) -> Result<Graph> {
     let weights = nodes.iter_mut().rev().find_map(|node| match &mut node.op {
         Op::Dense(dense) => Some(&mut dense.weights),
         Op::Conv2d(conv) => Some(&mut conv.weights),
-        Op::MaxPool2d(_) | Op::Requantize(_) | Op::Reshape => None,
+        Op::Sparse(_)
+        | Op::Combine(_)
+        | Op::Select(_)
+        | Op::Multiply
+        | Op::MatMul(_)
+        | Op::MaxPool2d(_)
+        | Op::Max(_)
+        | Op::Table(_)
+        | Op::Requantize(_)
+        | Op::Reshape => None,
     });
     let weight = weights.and_then(|weights| weights.first_mut()).context("the model has no weights")?;
     *weight = if *weight > 0 { *weight - 1 } else { *weight + 1 };

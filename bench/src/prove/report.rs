@@ -79,7 +79,16 @@ impl Report {
         let weights = graph.nodes().iter().map(|node| match &node.op {
             Op::Dense(dense) => dense.weights.len() + dense.bias.len(),
             Op::Conv2d(conv) => conv.weights.len() + conv.bias.len(),
-            Op::MaxPool2d(_) | Op::Requantize(_) | Op::Reshape => 0,
+            Op::Sparse(sparse) => sparse.taps.len() + sparse.bias.len(),
+            Op::Combine(_)
+            | Op::Select(_)
+            | Op::Multiply
+            | Op::MatMul(_)
+            | Op::MaxPool2d(_)
+            | Op::Max(_)
+            | Op::Table(_)
+            | Op::Requantize(_)
+            | Op::Reshape => 0,
         });
         Self {
             model: measured.model,

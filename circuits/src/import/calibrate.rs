@@ -78,7 +78,7 @@ pub fn ports(inputs: &[(String, Shape)], batch: &Batch, options: &Options) -> Ve
     let port = |((name, shape), samples): (&(String, Shape), &Vec<Vec<f64>>)| {
         let values = || samples.iter().flatten().copied();
         let quant = if synthetic { declared(options) } else { observed(values, options.input_bits) };
-        Port { name: name.clone(), shape: shape.clone(), quant }
+        Port::public(name.clone(), shape.clone(), quant)
     };
     inputs.iter().zip(batch).map(port).collect()
 }

@@ -5,7 +5,7 @@ use super::network::{Activations, Network};
 use super::profile::output_range;
 use super::quantise::{Choice, Emitted};
 use crate::error::ModelError;
-use crate::r1cs::Plan;
+use crate::r1cs::{Cost, Plan};
 
 /// What importing did to one layer.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ pub fn report(
             shift: choices[index].shift,
             scale: quant.scale,
             rms_error: (squares[inputs + index] / count(inputs + index)).sqrt(),
-            constraints: nodes.map(|cost| cost.lookups + cost.gates).sum(),
+            constraints: nodes.map(Cost::constraints).sum(),
         }
     };
     let error = |output: &super::network::Output| {

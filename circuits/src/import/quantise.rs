@@ -62,7 +62,7 @@ pub fn graph(
     for output in &network.outputs {
         let (tensor, shape, quant) = emission.activations[output.activation].clone();
         let tensor = emission.reshaped(&output.name, tensor, &shape, &output.shape);
-        let port = Port { name: output.name.clone(), shape: output.shape.clone(), quant };
+        let port = Port::public(output.name.clone(), output.shape.clone(), quant);
         outputs.push(Output { port, tensor });
     }
     let graph = Graph::new(ports.to_vec(), emission.nodes, outputs)?;
@@ -203,11 +203,7 @@ mod tests {
     }
 
     fn port(shape: &[u32]) -> Port {
-        Port {
-            name: "x".into(),
-            shape: shape.to_vec(),
-            quant: QuantParams { scale: 1.0 / 255.0, lo: 0, hi: 255 },
-        }
+        Port::public("x", shape.to_vec(), QuantParams { scale: 1.0 / 255.0, lo: 0, hi: 255 })
     }
 
     fn choice(shift: u8, scale: f64) -> Choice {

@@ -341,11 +341,7 @@ mod tests {
     }
 
     fn ports() -> Vec<Port> {
-        vec![Port {
-            name: "x".into(),
-            shape: vec![10],
-            quant: QuantParams { scale: 1.0 / 255.0, lo: 0, hi: 255 },
-        }]
+        vec![Port::public("x", vec![10], QuantParams { scale: 1.0 / 255.0, lo: 0, hi: 255 })]
     }
 
     #[test]

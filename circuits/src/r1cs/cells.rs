@@ -20,62 +20,91 @@
 //!
 //! Maximum of `m` and `x`: `p (p - (m - x)) = 0`, `2p - (m - x) >= 0`, result `x + p`. For `p = 0` the range says
 //! `x >= m`, for `p = m - x` it says `m >= x`.
+//!
+//! Function `y = f(x)`: `(x, y)` is a row of the function's table ([`super::tables`]), and `y - least f` is in a covering
+//! range. Products `c = a b` take a row each; a sum of products is a chain `a_l b_l = s_l - s_(l-1)`.
 
+use super::tables::{Functions, value_shift};
 use super::{Family, System};
 use crate::graph::image;
-use crate::ir::{Graph, Node, Op, Range, Requantize, TensorId, elements, quotient};
+use crate::ir::{
+    Combine, Graph, MatMul, Node, Op, Port, QuantParams, Range, Requantize, Table, TensorId, Visibility,
+    elements, quotient,
+};
 use crate::pool::MaxPool2d;
 
-/// Walks the graph in order: public inputs, then every node's wires and constraints.
+/// Walks the graph in order: inputs, then every node's wires and constraints, then committed outputs.
 pub fn walk<S: System>(graph: &Graph, limb_bits: u32, system: &mut S) {
     let public = public_tensors(graph);
+    let functions = Functions::of(graph);
     let mut cells = Cells { system, limb_bits };
     let mut tensors: Vec<Vec<S::Expr>> = Vec::with_capacity(graph.tensors());
     for port in graph.inputs() {
-        tensors.push((0..elements(&port.shape)).map(|_| cells.system.input()).collect());
+        tensors.push(cells.input(port));
     }
     for (index, node) in graph.nodes().iter().enumerate() {
-        let operand = node.inputs[0];
-        let x = &tensors[operand.0 as usize];
-        let range = graph.range(operand);
+        let operands: Vec<&[S::Expr]> =
+            node.inputs.iter().map(|input| tensors[input.0 as usize].as_slice()).collect();
+        let x = operands[0];
+        let range = graph.range(node.inputs[0]);
+        let public = public[graph.tensor_of(index).0 as usize];
         let y = match &node.op {
-            Op::Dense(_) | Op::Conv2d(_) => {
+            Op::Dense(_) | Op::Conv2d(_) | Op::Sparse(_) => {
                 let taps = graph.taps(node).expect("linear operators have taps");
                 cells.system.linear(index, &taps, x)
             }
+            Op::Combine(combine) => cells.combined(combine, &operands),
+            Op::Select(select) => cells.selected(select, &operands),
+            Op::Multiply => x.iter().zip(operands[1]).map(|(a, b)| cells.product(a, b)).collect(),
+            Op::MatMul(sizes) => cells.matmul(sizes, x, operands[1]),
             Op::MaxPool2d(pool) => cells.max_pool(graph, node, pool, x, range),
-            Op::Requantize(rule) => {
-                let public = public[graph.tensor_of(index).0 as usize];
-                x.iter().map(|x| cells.requantize(x, range, rule, public)).collect()
+            Op::Max(group) => x.chunks(*group as usize).map(|group| cells.max_of(group, range)).collect(),
+            Op::Table(table) => {
+                let number = functions.index(index).expect("every table node has a function");
+                x.iter().map(|x| cells.function(x, number, table, public)).collect()
             }
-            Op::Reshape => x.clone(),
+            Op::Requantize(rule) => x.iter().map(|x| cells.requantize(x, range, rule, public)).collect(),
+            Op::Reshape => x.to_vec(),
         };
         tensors.push(y);
         cells.system.end_node(index);
+    }
+    for output in graph.outputs() {
+        if output.port.visibility == Visibility::Committed {
+            cells.system.commit(&output.port, &tensors[output.tensor.0 as usize]);
+        }
     }
 }
 
 /// Which tensors are public outputs: an output's tensor, followed back through reshapes.
 fn public_tensors(graph: &Graph) -> Vec<bool> {
     let mut public = vec![false; graph.tensors()];
-    for output in graph.outputs() {
-        public[graph.source(output.tensor).0 as usize] = true;
+    for (_, source) in public_sources(graph) {
+        public[source.0 as usize] = true;
     }
     public
 }
 
+fn public_sources(graph: &Graph) -> impl Iterator<Item = (usize, TensorId)> + '_ {
+    let outputs = graph.outputs().iter().enumerate();
+    let public = outputs.filter(|(_, output)| output.port.visibility == Visibility::Public);
+    public.map(|(index, output)| (index, graph.source(output.tensor)))
+}
+
 impl Graph {
-    /// Where each output port's values lie among the public output wires, which are in the order of the nodes.
-    pub fn output_wires(&self) -> Vec<std::ops::Range<usize>> {
-        let sources: Vec<TensorId> = self.outputs().iter().map(|output| self.source(output.tensor)).collect();
-        let before = |tensor: &TensorId| {
-            sources.iter().filter(|other| *other < tensor).map(|other| elements(self.shape(*other))).sum()
-        };
-        let wires = |tensor: &TensorId| {
-            let first: usize = before(tensor);
-            first..first + elements(self.shape(*tensor))
-        };
-        sources.iter().map(wires).collect()
+    /// Where each output port's values lie among the public output wires, which are in the order of the nodes; `None`
+    /// for a port that statements commit to.
+    pub fn output_wires(&self) -> Vec<Option<std::ops::Range<usize>>> {
+        let mut sources: Vec<(usize, TensorId)> = public_sources(self).collect();
+        sources.sort_by_key(|(_, tensor)| *tensor);
+        let mut wires = vec![None; self.outputs().len()];
+        let mut first = 0;
+        for (port, tensor) in sources {
+            let count = elements(self.shape(tensor));
+            wires[port] = Some(first..first + count);
+            first += count;
+        }
+        wires
     }
 
     /// A tensor with the same elements that is not the result of a reshape.
@@ -155,13 +184,95 @@ impl<S: System> Cells<'_, S> {
         }
         self.range(Family::Remainder, &remainder, rule.shift.into(), true);
 
-        let over_lo = self.combine(-lo, [(1, &y)]);
+        self.typed(Family::OutputRange, &y, lo, hi);
+        y
+    }
+
+    /// `lo <= x <= hi`: one exact range where the number of values is a power of two, else two covering ones.
+    fn typed(&mut self, family: Family, x: &S::Expr, lo: i64, hi: i64) {
+        let over_lo = self.combine(-lo, [(1, x)]);
         let width = hi - lo + 1;
-        self.range(Family::OutputRange, &over_lo, bits(width - 1), width & (width - 1) == 0);
+        self.range(family, &over_lo, bits(width - 1), width & (width - 1) == 0);
         if width & (width - 1) != 0 {
-            let under_hi = self.combine(hi, [(-1, &y)]);
-            self.range(Family::OutputRange, &under_hi, bits(width - 1), false);
+            let under_hi = self.combine(hi, [(-1, x)]);
+            self.range(family, &under_hi, bits(width - 1), false);
         }
+    }
+
+    /// A port's elements; those of a committed port are private, so their type is checked here instead of by the
+    /// verifier.
+    fn input(&mut self, port: &Port) -> Vec<S::Expr> {
+        let count = elements(&port.shape);
+        match port.visibility {
+            Visibility::Public => (0..count).map(|_| self.system.input()).collect(),
+            Visibility::Committed => {
+                let QuantParams { lo, hi, .. } = port.quant;
+                let mut values = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let x = self.system.committed_input();
+                    self.typed(Family::InputRange, &x, lo.into(), hi.into());
+                    values.push(x);
+                }
+                self.system.commit(port, &values);
+                values
+            }
+        }
+    }
+
+    fn combined(&self, combine: &Combine, operands: &[&[S::Expr]]) -> Vec<S::Expr> {
+        let sum = |i| {
+            let mut sum = self.system.constant(combine.bias);
+            for (&factor, operand) in combine.factors.iter().zip(operands) {
+                self.system.add(&mut sum, factor, &operand[i]);
+            }
+            sum
+        };
+        (0..operands[0].len()).map(sum).collect()
+    }
+
+    fn selected(&self, index: &[u32], operands: &[&[S::Expr]]) -> Vec<S::Expr> {
+        let all: Vec<&S::Expr> = operands.iter().flat_map(|operand| operand.iter()).collect();
+        let zero = self.system.constant(0);
+        // An index beyond the operands is `ZERO`: the graph was checked.
+        index.iter().map(|&i| all.get(i as usize).map_or(&zero, |x| *x).clone()).collect()
+    }
+
+    fn product(&mut self, a: &S::Expr, b: &S::Expr) -> S::Expr {
+        let hint = self.system.value(a).wrapping_mul(self.system.value(b));
+        let c = self.system.wire(hint);
+        self.system.product(a, b, &c);
+        c
+    }
+
+    fn matmul(&mut self, sizes: &MatMul, a: &[S::Expr], b: &[S::Expr]) -> Vec<S::Expr> {
+        let element = |output| {
+            let mut sum: Option<S::Expr> = None;
+            for (i, j) in sizes.terms(output) {
+                let hint = self.system.value(&a[i]).wrapping_mul(self.system.value(&b[j]));
+                let before = sum.as_ref().map_or(0, |sum| self.system.value(sum));
+                let next = self.system.wire(before.wrapping_add(hint));
+                let step = match &sum {
+                    None => next.clone(),
+                    Some(sum) => self.combine(0, [(1, &next), (-1, sum)]),
+                };
+                self.system.product(&a[i], &b[j], &step);
+                sum = Some(next);
+            }
+            sum.expect("a product of matrices has a term")
+        };
+        (0..sizes.outputs()).map(element).collect()
+    }
+
+    fn function(&mut self, x: &S::Expr, number: usize, table: &Table, public: bool) -> S::Expr {
+        let (lo, range) = (i64::from(table.lo), table.range());
+        let argument = self.system.value(x);
+        let hint = table.at(argument);
+        let y = if public { self.system.output(hint) } else { self.system.wire(hint) };
+        let factor = 1i64 << value_shift(table);
+        let row = self.combine(-lo - factor * range.lo, [(1, x), (factor, &y)]);
+        self.system.entry(number, argument - lo, &row);
+        let over = self.combine(-range.lo, [(1, &y)]);
+        self.range(Family::EntryRange, &over, bits(range.hi - range.lo), false);
         y
     }
 
@@ -175,19 +286,19 @@ impl<S: System> Cells<'_, S> {
     ) -> Vec<S::Expr> {
         let input = image(graph.shape(node.inputs[0])).expect("checked shape");
         let out = image(&node.shape).expect("checked shape");
-        let difference = bits(range.hi - range.lo);
         (0..elements(&node.shape))
             .map(|output| {
-                let mut max = None;
-                pool.taps(output, input, out, |tap| {
-                    max = Some(match max.take() {
-                        None => x[tap].clone(),
-                        Some(m) => self.max(&m, &x[tap], difference),
-                    });
-                });
-                max.expect("a window has a tap")
+                let mut window = Vec::new();
+                pool.taps(output, input, out, |tap| window.push(x[tap].clone()));
+                self.max_of(&window, range)
             })
             .collect()
+    }
+
+    fn max_of(&mut self, values: &[S::Expr], range: Range) -> S::Expr {
+        let difference = bits(range.hi - range.lo);
+        let (first, rest) = values.split_first().expect("a window has a tap");
+        rest.iter().fold(first.clone(), |m, x| self.max(&m, x, difference))
     }
 
     fn max(&mut self, m: &S::Expr, x: &S::Expr, difference: u32) -> S::Expr {

@@ -5,36 +5,64 @@
 //! accumulator is a linear combination of wires; its column is pushed back through the *transposed* layer, as a
 //! gradient is, in `O(weights)` time and `O(activations)` memory.
 //!
-//! Accumulators occur on the B side only (a gate's `a` is a wire), lookups on the B side only, and `C` is 1 on lookup
-//! rows and `m_t` on table rows, so `A` needs no push and `C` no walk.
+//! `C` is 1 on lookup rows and `m_t` on table rows, which the setup adds itself; the walk has the rest of it.
 
 use ark_bn254::Fr;
-use ark_ff::{AdditiveGroup, Zero};
+use ark_ff::{AdditiveGroup, Field, Zero};
 
+use super::field::{self, Committed, FieldSystem};
 use super::{Family, Plan, System, cells};
-use crate::ir::Graph;
+use crate::ir::{Graph, Port};
 use crate::linear::Taps;
 
-/// Columns `A_i(tau)`, `B_i(tau)` of a group of wires.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Columns `A_i(tau)`, `B_i(tau)`, `C_i(tau)` of a wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Column {
     /// A side.
     pub a: Fr,
     /// B side.
     pub b: Fr,
+    /// C side.
+    pub c: Fr,
 }
 
-/// Columns of the public wires and of the private wires before the challenge (without multiplicities).
+impl Column {
+    fn add(&mut self, factor: Fr, weight: &Self) {
+        if factor == Fr::ONE {
+            self.a += weight.a;
+            self.b += weight.b;
+            self.c += weight.c;
+            return;
+        }
+        for (sum, weight) in [(&mut self.a, weight.a), (&mut self.b, weight.b), (&mut self.c, weight.c)] {
+            if !weight.is_zero() {
+                *sum += factor * weight;
+            }
+        }
+    }
+
+    fn is_zero(&self) -> bool {
+        self.a.is_zero() && self.b.is_zero() && self.c.is_zero()
+    }
+}
+
+/// Columns of every wire but multiplicities, inverses and the challenge, whose rows do not depend on the model.
 #[derive(Clone, Debug)]
 pub struct Columns {
     /// The constant wire.
     pub one: Column,
-    /// Inputs.
+    /// Public inputs.
     pub inputs: Vec<Column>,
-    /// Outputs, in wire order.
+    /// Public outputs, in wire order.
     pub outputs: Vec<Column>,
-    /// Private wires.
+    /// Commitments, inputs' first.
+    pub commitments: Vec<Column>,
+    /// Private wires before the challenge.
     pub wires: Vec<Column>,
+    /// Private wires of the rows over the field.
+    pub field_wires: Vec<Column>,
+    /// The table of each lookup.
+    pub lookup_tables: Vec<u32>,
 }
 
 impl Columns {
@@ -44,36 +72,53 @@ impl Columns {
         let mut walk = Walk {
             lambda,
             omit,
-            lookup: 0,
+            product: plan.first_product(),
             gate: plan.first_gate(),
+            field_row: plan.integer_rows(),
             columns: Self {
                 one: Column::default(),
                 inputs: Vec::with_capacity(plan.inputs),
                 outputs: Vec::with_capacity(plan.outputs),
+                commitments: Vec::with_capacity(plan.commitments),
                 wires: Vec::with_capacity(plan.wires),
+                field_wires: Vec::with_capacity(plan.field_wires),
+                lookup_tables: Vec::with_capacity(plan.lookups),
             },
             accumulators: Vec::new(),
             layers: Vec::new(),
+            committed: Vec::new(),
+            first_entries: plan.functions.first_values().collect(),
         };
         cells::walk(graph, plan.limb_bits, &mut walk);
+        let committed = std::mem::take(&mut walk.committed);
+        field::walk(&committed, &[], &mut walk);
         walk.push_back(graph);
         walk.columns
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Var {
     Input(u32),
     Output(u32),
     Wire(u32),
     Accumulator(u32),
+    Commitment(u32),
+    FieldWire(u32),
 }
 
-/// `constant + sum factor * var`.
+/// `constant + sum factor * var`, with integer factors.
 #[derive(Clone, Debug)]
 struct Combination {
     constant: i64,
     terms: Vec<(Var, i64)>,
+}
+
+/// The same with factors of the field.
+#[derive(Clone, Debug)]
+struct FieldCombination {
+    constant: Fr,
+    terms: Vec<(Var, Fr)>,
 }
 
 impl From<Var> for Combination {
@@ -91,47 +136,75 @@ struct Layer {
 struct Walk<'a> {
     lambda: &'a [Fr],
     omit: Option<Family>,
-    lookup: usize,
+    product: usize,
     gate: usize,
+    field_row: usize,
     columns: Columns,
-    accumulators: Vec<Fr>,
+    accumulators: Vec<Column>,
     layers: Vec<Layer>,
+    committed: Vec<Committed<Combination>>,
+    /// The first row of each function's table.
+    first_entries: Vec<i64>,
 }
 
 impl Walk<'_> {
-    fn add_b(&mut self, combination: &Combination, weight: Fr) {
-        self.columns.one.b += weight * Fr::from(combination.constant);
-        for &(var, factor) in &combination.terms {
-            let value = if factor == 1 { weight } else { weight * Fr::from(factor) };
-            match var {
-                Var::Input(i) => self.columns.inputs[i as usize].b += value,
-                Var::Output(i) => self.columns.outputs[i as usize].b += value,
-                Var::Wire(i) => self.columns.wires[i as usize].b += value,
-                Var::Accumulator(i) => self.accumulators[i as usize] += value,
-            }
+    fn column(&mut self, var: Var) -> &mut Column {
+        match var {
+            Var::Input(i) => &mut self.columns.inputs[i as usize],
+            Var::Output(i) => &mut self.columns.outputs[i as usize],
+            Var::Wire(i) => &mut self.columns.wires[i as usize],
+            Var::Accumulator(i) => &mut self.accumulators[i as usize],
+            Var::Commitment(i) => &mut self.columns.commitments[i as usize],
+            Var::FieldWire(i) => &mut self.columns.field_wires[i as usize],
         }
+    }
+
+    fn add_terms(&mut self, combination: &Combination, weight: &Column) {
+        self.columns.one.add(Fr::from(combination.constant), weight);
+        for &(var, factor) in &combination.terms {
+            self.column(var).add(Fr::from(factor), weight);
+        }
+    }
+
+    fn add_field_terms(&mut self, combination: &FieldCombination, weight: &Column) {
+        self.columns.one.add(combination.constant, weight);
+        for &(var, factor) in &combination.terms {
+            self.column(var).add(factor, weight);
+        }
+    }
+
+    fn sides(weight: Fr) -> [Column; 3] {
+        let zero = Column::default();
+        [Column { a: weight, ..zero }, Column { b: weight, ..zero }, Column { c: weight, ..zero }]
     }
 
     fn push_back(&mut self, graph: &Graph) {
         while let Some(layer) = self.layers.pop() {
             let taps = graph.taps(&graph.nodes()[layer.node]).expect("linear operators have taps");
-            let mut operands = vec![Fr::ZERO; taps.inputs()];
+            let mut operands = vec![Column::default(); taps.inputs()];
             for output in 0..taps.outputs() {
                 let weight = self.accumulators[layer.first + output];
                 if weight.is_zero() {
                     continue;
                 }
-                self.columns.one.b += weight * Fr::from(taps.bias(output));
+                self.columns.one.add(Fr::from(taps.bias(output)), &weight);
                 taps.row(output, |input, w| {
                     if w != 0 {
-                        operands[input] += weight * Fr::from(w);
+                        operands[input].add(Fr::from(w), &weight);
                     }
                 });
             }
             for (combination, weight) in layer.operands.iter().zip(operands) {
-                self.add_b(combination, weight);
+                if !weight.is_zero() {
+                    self.add_terms(combination, &weight);
+                }
             }
         }
+    }
+
+    fn new_var(columns: &mut Vec<Column>, var: fn(u32) -> Var) -> Var {
+        columns.push(Column::default());
+        var(columns.len() as u32 - 1)
     }
 }
 
@@ -152,43 +225,124 @@ impl System for Walk<'_> {
     }
 
     fn input(&mut self) -> Combination {
-        self.columns.inputs.push(Column::default());
-        Var::Input(self.columns.inputs.len() as u32 - 1).into()
+        Self::new_var(&mut self.columns.inputs, Var::Input).into()
+    }
+
+    fn committed_input(&mut self) -> Combination {
+        System::wire(self, 0)
     }
 
     fn output(&mut self, _hint: i64) -> Combination {
-        self.columns.outputs.push(Column::default());
-        Var::Output(self.columns.outputs.len() as u32 - 1).into()
+        Self::new_var(&mut self.columns.outputs, Var::Output).into()
     }
 
     fn wire(&mut self, _hint: i64) -> Combination {
-        self.columns.wires.push(Column::default());
-        Var::Wire(self.columns.wires.len() as u32 - 1).into()
+        Self::new_var(&mut self.columns.wires, Var::Wire).into()
     }
 
     fn linear(&mut self, node: usize, taps: &Taps<'_>, operands: &[Combination]) -> Vec<Combination> {
         let first = self.accumulators.len();
-        self.accumulators.resize(first + taps.outputs(), Fr::ZERO);
+        self.accumulators.resize(first + taps.outputs(), Column::default());
         self.layers.push(Layer { node, first, operands: operands.to_vec() });
         (first..first + taps.outputs()).map(|i| Var::Accumulator(i as u32).into()).collect()
     }
 
     fn lookup(&mut self, family: Family, expr: &Combination) {
         if self.omit != Some(family) {
-            self.add_b(expr, self.lambda[self.lookup]);
+            let [_, b, _] = Self::sides(self.lambda[self.columns.lookup_tables.len()]);
+            self.add_terms(expr, &b);
         }
-        self.lookup += 1;
+        self.columns.lookup_tables.push(0);
+    }
+
+    fn entry(&mut self, table: usize, _row: i64, expr: &Combination) {
+        let row = self.columns.lookup_tables.len();
+        let [_, b, _] = Self::sides(self.lambda[row]);
+        if self.omit == Some(Family::Entry) {
+            // The first row of the table in the place of the combination, which says nothing.
+            self.columns.one.add(Fr::from(self.first_entries[table]), &b);
+        } else {
+            self.add_terms(expr, &b);
+        }
+        self.columns.lookup_tables.push(table as u32 + 1);
     }
 
     fn gate(&mut self, family: Family, a: &Combination, b: &Combination) {
         if self.omit != Some(family) {
-            let weight = self.lambda[self.gate];
-            for &(var, factor) in &a.terms {
-                let Var::Wire(wire) = var else { unreachable!("a gate's left side is a private wire") };
-                self.columns.wires[wire as usize].a += weight * Fr::from(factor);
-            }
-            self.add_b(b, weight);
+            let [a_side, b_side, _] = Self::sides(self.lambda[self.gate]);
+            self.add_terms(a, &a_side);
+            self.add_terms(b, &b_side);
         }
         self.gate += 1;
+    }
+
+    fn product(&mut self, a: &Combination, b: &Combination, c: &Combination) {
+        if self.omit != Some(Family::Product) {
+            for (side, expr) in Self::sides(self.lambda[self.product]).iter().zip([a, b, c]) {
+                self.add_terms(expr, side);
+            }
+        }
+        self.product += 1;
+    }
+
+    fn commit(&mut self, port: &Port, values: &[Combination]) {
+        self.committed.push(Committed::new(port, values));
+    }
+}
+
+impl FieldSystem for Walk<'_> {
+    type Integer = Combination;
+    type Expr = FieldCombination;
+
+    fn constant(&self, value: Fr) -> FieldCombination {
+        FieldCombination { constant: value, terms: Vec::new() }
+    }
+
+    fn lift(&self, integer: &Combination) -> FieldCombination {
+        let terms = integer.terms.iter().map(|&(var, factor)| (var, Fr::from(factor)));
+        let mut terms: Vec<_> = terms.collect();
+        terms.sort_by_key(|(var, _)| *var);
+        FieldCombination { constant: Fr::from(integer.constant), terms }
+    }
+
+    fn add(&self, sum: &mut FieldCombination, factor: Fr, term: &FieldCombination) {
+        sum.constant += factor * term.constant;
+        // Both sides are in ascending order of their wires: states of a permutation combine the same few again and again.
+        let (mut old, mut new) =
+            (std::mem::take(&mut sum.terms).into_iter().peekable(), term.terms.iter().peekable());
+        while let (Some(a), Some(b)) = (old.peek(), new.peek()) {
+            let order = a.0.cmp(&b.0);
+            let a = if order.is_le() { old.next() } else { None };
+            let b = if order.is_ge() { new.next().map(|&(var, f)| (var, factor * f)) } else { None };
+            sum.terms.extend(match (a, b) {
+                (Some((var, x)), Some((_, y))) => Some((var, x + y)),
+                (one, other) => one.or(other),
+            });
+        }
+        sum.terms.extend(old);
+        sum.terms.extend(new.map(|&(var, f)| (var, factor * f)));
+    }
+
+    fn value(&self, _expr: &FieldCombination) -> Fr {
+        Fr::ZERO
+    }
+
+    fn wire(&mut self, _hint: Fr) -> FieldCombination {
+        let var = Self::new_var(&mut self.columns.field_wires, Var::FieldWire);
+        FieldCombination { constant: Fr::ZERO, terms: vec![(var, Fr::ONE)] }
+    }
+
+    fn commitment(&mut self) -> FieldCombination {
+        let var = Self::new_var(&mut self.columns.commitments, Var::Commitment);
+        FieldCombination { constant: Fr::ZERO, terms: vec![(var, Fr::ONE)] }
+    }
+
+    fn row(&mut self, family: Family, a: &FieldCombination, b: &FieldCombination, c: &FieldCombination) {
+        if self.omit != Some(family) {
+            for (side, expr) in Self::sides(self.lambda[self.field_row]).iter().zip([a, b, c]) {
+                self.add_field_terms(expr, side);
+            }
+        }
+        self.field_row += 1;
     }
 }

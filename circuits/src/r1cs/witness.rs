@@ -1,24 +1,32 @@
 //! The integer assignment of every wire and row, from the trace that the inference left.
 
+use super::field::Committed;
 use super::{Family, Plan, System, cells};
 use crate::error::ModelError;
 use crate::interpret::Trace;
-use crate::ir::{Graph, TensorId};
+use crate::ir::{Graph, Port, TensorId};
 use crate::linear::Taps;
 
 /// Values of the whole constraint system before the challenge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Witness {
     /// Public outputs in wire order (the order of the nodes that produce them).
     pub outputs: Vec<i64>,
     /// Private wires, without multiplicities.
     pub wires: Vec<i64>,
-    /// Value of every lookup; an honest one lies in `0..2^b`.
+    /// Value of every lookup; an honest one is a row of its table.
     pub lookups: Vec<i64>,
+    /// The table row that each lookup meets, among the rows of all tables.
+    pub rows: Vec<u32>,
+    /// `a`, `b`, `c` of every product.
+    pub products: Vec<[i64; 3]>,
     /// Both factors of every gate; an honest product is 0.
     pub gates: Vec<(i64, i64)>,
     /// How often each table row is looked up.
     pub multiplicities: Vec<u32>,
+    /// The values of every committed port, in the order of the statement's commitments.
+    pub committed: Vec<Committed<i64>>,
+    omit: Option<Family>,
     violations: Vec<Family>,
 }
 
@@ -40,7 +48,12 @@ impl Witness {
         Self::build(graph, plan, Source::Inputs(inputs, forgery))
     }
 
-    /// The families whose constraints this assignment breaks, in row order.
+    /// The family of constraints that this assignment was made without.
+    pub fn omitted(&self) -> Option<Family> {
+        self.omit
+    }
+
+    /// The families whose constraints over integers this assignment breaks, in row order.
     pub fn violations(&self) -> &[Family] {
         &self.violations
     }
@@ -55,17 +68,26 @@ impl Witness {
         };
         let mut integers = Integers {
             graph,
-            source,
             inputs: inputs.into_iter(),
-            table: 1 << plan.limb_bits,
+            range: plan.range_table() as i64,
+            tables: plan.table_ranges(),
+            table_values: plan.table_values().collect(),
             witness: Self {
                 outputs: Vec::with_capacity(plan.outputs),
                 wires: Vec::with_capacity(plan.wires),
                 lookups: Vec::with_capacity(plan.lookups),
+                rows: Vec::with_capacity(plan.lookups),
+                products: Vec::with_capacity(plan.products),
                 gates: Vec::with_capacity(plan.gates),
                 multiplicities: vec![0; plan.table()],
+                committed: Vec::new(),
+                omit: match &source {
+                    Source::Trace(_) => None,
+                    Source::Inputs(_, forgery) => forgery.omit,
+                },
                 violations: Vec::new(),
             },
+            source,
         };
         cells::walk(graph, plan.limb_bits, &mut integers);
         integers.witness
@@ -102,13 +124,6 @@ impl Source<'_> {
             Self::Inputs(_, forgery) => replaced(forgery.outputs, index, hint),
         }
     }
-
-    fn omits(&self, family: Family) -> bool {
-        match self {
-            Self::Trace(_) => false,
-            Self::Inputs(_, forgery) => forgery.omit == Some(family),
-        }
-    }
 }
 
 fn replaced(forged: &[(usize, i64)], index: usize, hint: i64) -> i64 {
@@ -119,8 +134,27 @@ struct Integers<'a> {
     graph: &'a Graph,
     source: Source<'a>,
     inputs: std::vec::IntoIter<i64>,
-    table: i64,
+    range: i64,
+    tables: Vec<std::ops::Range<usize>>,
+    table_values: Vec<i64>,
     witness: Witness,
+}
+
+impl Integers<'_> {
+    fn omits(&self, family: Family) -> bool {
+        self.witness.omit == Some(family)
+    }
+
+    /// Notes a lookup of `value` that meets `row`, one of the rows of all tables.
+    fn meet(&mut self, family: Family, value: i64, row: usize) {
+        self.witness.lookups.push(value);
+        self.witness.rows.push(row as u32);
+        if self.table_values[row] == value {
+            self.witness.multiplicities[row] += 1;
+        } else {
+            self.witness.violations.push(family);
+        }
+    }
 }
 
 impl System for Integers<'_> {
@@ -167,21 +201,42 @@ impl System for Integers<'_> {
         }
     }
 
+    fn committed_input(&mut self) -> i64 {
+        let value = self.input();
+        self.wire(value)
+    }
+
     fn lookup(&mut self, family: Family, expr: &i64) {
-        let value = if self.source.omits(family) { 0 } else { *expr };
-        self.witness.lookups.push(value);
-        if (0..self.table).contains(&value) {
-            self.witness.multiplicities[value as usize] += 1;
-        } else {
-            self.witness.violations.push(family);
+        let value = if self.omits(family) { 0 } else { *expr };
+        self.meet(family, value, value.clamp(0, self.range - 1) as usize);
+    }
+
+    fn entry(&mut self, table: usize, row: i64, expr: &i64) {
+        let rows = self.tables[1 + table].clone();
+        if self.omits(Family::Entry) {
+            self.meet(Family::Entry, self.table_values[rows.start], rows.start);
+            return;
         }
+        self.meet(Family::Entry, *expr, rows.start + row.clamp(0, rows.len() as i64 - 1) as usize);
     }
 
     fn gate(&mut self, family: Family, a: &i64, b: &i64) {
-        let (a, b) = if self.source.omits(family) { (0, 0) } else { (*a, *b) };
+        let (a, b) = if self.omits(family) { (0, 0) } else { (*a, *b) };
         self.witness.gates.push((a, b));
         if a != 0 && b != 0 {
             self.witness.violations.push(family);
         }
+    }
+
+    fn product(&mut self, a: &i64, b: &i64, c: &i64) {
+        let row = if self.omits(Family::Product) { [0; 3] } else { [*a, *b, *c] };
+        self.witness.products.push(row);
+        if i128::from(row[0]) * i128::from(row[1]) != i128::from(row[2]) {
+            self.witness.violations.push(Family::Product);
+        }
+    }
+
+    fn commit(&mut self, port: &Port, values: &[i64]) {
+        self.witness.committed.push(Committed::new(port, values));
     }
 }

@@ -63,8 +63,8 @@ fn a_window_that_would_take_hours_to_walk_is_refused_at_once() {
     // The limit comes before any look at the weights.
     let conv = Op::Conv2d(Conv2d { weights: vec![], bias: vec![], kernel: [2049, 2049], window, groups: 1 });
     let rule = Requantize { shift: 1, lo: 0, hi: 1 };
-    let input = Port { name: "x".into(), shape: image(4096), quant };
-    let port = Port { name: "y".into(), shape: image(2048), quant };
+    let input = Port::public("x", image(4096), quant);
+    let port = Port::public("y", image(2048), quant);
     let output = Output { port, tensor: TensorId(2) };
     for op in [pool, conv] {
         let nodes = vec![node(op, 0, 2048), node(Op::Requantize(rule), 1, 2048)];

@@ -1,6 +1,7 @@
 //! The constraint system against the interpreter, and against forged witnesses.
 
-use assay_circuits::ir::{Graph, elements};
+use assay_circuits::ir::{Combine, Graph, MatMul, Op, elements};
+use assay_circuits::linear::Sparse;
 use assay_circuits::r1cs::witness::{Forgery, Witness};
 use assay_circuits::r1cs::{Family, Plan};
 use assay_circuits::samples::{self, Chain};
@@ -27,7 +28,13 @@ fn graph_and_inputs() -> impl Strategy<Value = (Graph, Vec<i32>)> {
             chain.requantize(shift, 0, hi).graph().expect("valid")
         },
     );
-    prop_oneof![dense, conv].prop_flat_map(|graph| {
+    let samples = prop_oneof![
+        Just(samples::function()),
+        Just(samples::product()),
+        Just(samples::attention()),
+        Just(samples::attention().committing(true, false)),
+    ];
+    prop_oneof![dense, conv, samples].prop_flat_map(|graph| {
         let port = &graph.inputs()[0];
         let values = prop_oneof![Just(port.quant.lo), Just(port.quant.hi), port.quant.lo..=port.quant.hi];
         let inputs = prop::collection::vec(values, elements(&port.shape));
@@ -59,6 +66,7 @@ proptest! {
         prop_assert_eq!(witness.wires.len(), plan.wires);
         prop_assert_eq!(witness.lookups.len(), plan.lookups);
         prop_assert_eq!(witness.gates.len(), plan.gates);
+        prop_assert_eq!(witness.products.len(), plan.products);
         let counted: u32 = witness.multiplicities.iter().sum();
         prop_assert_eq!(counted as usize, plan.lookups);
     }
@@ -187,6 +195,60 @@ fn the_planner_picks_the_least_cost() {
     for limb_bits in 4..=14 {
         assert!(best.cost() <= Plan::with_limb_bits(&graph, limb_bits).cost());
     }
-    let costs = best.nodes.iter().map(|cost| cost.lookups + cost.gates).sum::<usize>();
+    let costs = best.nodes.iter().map(|cost| cost.constraints()).sum::<usize>();
     assert_eq!(best.rows(), costs + best.table() + 1);
+}
+
+#[test]
+fn every_operator_computes_its_equation() {
+    // (3 * 60 - 2 * 10 + 16) >> 5 = 5, (60 + 4 * 10 + 5 + 16) >> 5 = 3: the function gives 104 and 106.
+    let trace = samples::function().run(&[vec![60, 10]]).expect("fits");
+    assert_eq!(trace.outputs(&samples::function()), [[(9 * 104 + 2 * 106 + 4) >> 3]]);
+    let trace = samples::product().run(&[vec![-100]]).expect("fits");
+    assert_eq!(trace.outputs(&samples::product()), [[(-75 * -100 + 32) >> 6]]);
+    // [[1 2 3] [4 5 6]] rearranged to [[1 4 2] [5 3 6]] times [[1 2] [3 4] [5 6]].
+    let graph = samples::attention();
+    let trace = graph.run(&[vec![1, 2, 3, 4, 5, 6]]).expect("fits");
+    let product = [1 + 4 * 3 + 2 * 5, 2 + 4 * 4 + 2 * 6, 5 + 3 * 3 + 6 * 5, 5 * 2 + 3 * 4 + 6 * 6];
+    let [a, b, c, d] = product.map(|sum: i64| (sum + 4) >> 3);
+    let combined = [d, 0, a, b, c, 0].map(|x| (5 - 2) * x + 7);
+    let [x0, x1, x2, x3, x4, x5] = combined;
+    let rows = [4 + 3 * x0 - x5, 2 * x2 + x3 + 7 * x4, -9, 1 + x1];
+    let expected = [rows[0].max(rows[1]), rows[2].max(rows[3])].map(|sum| ((sum + 2) >> 2) as i32);
+    assert_eq!(trace.outputs(&graph), [expected]);
+}
+
+#[test]
+fn an_operator_that_contradicts_its_operands_is_refused() {
+    let chain = || Chain::new(vec![1, 4], -8, 7);
+    let sizes = MatMul { batch: 1, rows: 2, inner: 2, columns: 3 };
+    let sparse = |ends, taps| Op::Sparse(Sparse { bias: vec![0, 0], ends, taps });
+    let cases = [
+        ("the table does not reach", chain().table(-7, vec![0; 15])),
+        ("values are out of range", chain().table(-8, vec![1 << 17; 16])),
+        ("an index is beyond", chain().then(Op::Select(vec![4]), vec![1])),
+        ("an index for every element", chain().then(Op::Select(vec![0, 1]), vec![1])),
+        ("not a group", chain().then(Op::Max(3), vec![1])),
+        ("not a group", chain().then(Op::Max(0), vec![4])),
+        ("sizes and shapes", chain().with(0, Op::MatMul(sizes), vec![2, 3])),
+        ("expected two operands", chain().then(Op::Multiply, vec![1, 4])),
+        (
+            "a factor for every operand",
+            chain().then(Op::Combine(Combine { factors: vec![], bias: 0 }), vec![4]),
+        ),
+        ("taps and bias", chain().then(sparse(vec![1, 1], vec![(4, 1)]), vec![2])),
+        ("taps and bias", chain().then(sparse(vec![1, 0], vec![(0, 1)]), vec![2])),
+        ("taps and bias", chain().then(sparse(vec![0, 0], vec![(0, 1)]), vec![2])),
+        ("weights and bias", chain().dense(vec![1; 9], vec![0; 3])),
+    ];
+    for (reason, chain) in cases {
+        let error = chain.requantize(1, -8, 7).graph().expect_err(reason).to_string();
+        assert!(error.contains(reason), "{reason}: {error}");
+    }
+    let mut sums = Chain::new(vec![1, 1], 0, 1);
+    for _ in 0..7 {
+        sums = sums.with(0, Op::Combine(Combine { factors: vec![1, 1], bias: 0 }), vec![1, 1]);
+    }
+    let error = sums.requantize(1, 0, 1).graph().expect_err("128 terms").to_string();
+    assert!(error.contains("combines is 128, the limit is 64"), "{error}");
 }

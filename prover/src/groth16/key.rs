@@ -13,7 +13,7 @@ use assay_circuits::r1cs::{LIMB_BITS, Plan};
 use assay_verifier::proof::{ProofError, VerifyingKey, limits};
 use rayon::prelude::*;
 
-const MAGIC: &[u8; 8] = b"ASSAYPK\x01";
+const MAGIC: &[u8; 8] = b"ASSAYPK\x02";
 /// Points read at a time.
 const CHUNK: usize = 1 << 14;
 
@@ -61,12 +61,12 @@ pub struct ProvingKey {
     pub(super) lagrange2: Vec<G2Affine>,
     /// `K_i / delta1` of the private wires, then of the multiplicities.
     pub(super) l1: Vec<G1Affine>,
-    /// `K_i / delta2` of the inverses: lookups, then table.
+    /// `K_i / delta2` of the inverses: lookups, then table; then of the wires of the rows over the field.
     pub(super) l2: Vec<G1Affine>,
     /// `-Z lambda'_j / (2 delta2)` over the coset.
     pub(super) quotient: Vec<G1Affine>,
-    /// `Z lambda_(K+t) / (2 delta2)`.
-    pub(super) c_table: Vec<G1Affine>,
+    /// `Z lambda_row / (2 delta2)` of the rows whose right side is neither 0 nor 1: table, products, field.
+    pub(super) c_rows: Vec<G1Affine>,
 }
 
 impl ProvingKey {
@@ -93,7 +93,7 @@ impl ProvingKey {
         write_points(&mut to, &self.g2)?;
         write_points(&mut to, &self.lagrange1)?;
         write_points(&mut to, &self.lagrange2)?;
-        for points in [&self.l1, &self.l2, &self.quotient, &self.c_table] {
+        for points in [&self.l1, &self.l2, &self.quotient, &self.c_rows] {
             write_points(&mut to, points)?;
         }
         let digest = to.hash.finalize();
@@ -131,9 +131,9 @@ impl ProvingKey {
             lagrange1: from.points(plan.rows())?,
             lagrange2: from.points(plan.rows())?,
             l1: from.points(plan.wires + plan.table())?,
-            l2: from.points(plan.lookups + plan.table())?,
+            l2: from.points(plan.lookups + plan.table() + plan.field_wires)?,
             quotient: from.points(plan.domain())?,
-            c_table: from.points(plan.table())?,
+            c_rows: from.points(plan.table() + plan.products + plan.field_rows)?,
         };
         let digest = from.hash.finalize();
         let mut stored = [0; 32];

@@ -3,17 +3,19 @@
 use ark_bn254::{Fr, G1Projective, G2Projective};
 use ark_ec::CurveGroup;
 use ark_ec::short_weierstrass::{Affine, Projective, SWCurveConfig};
-use ark_ff::{AdditiveGroup, Field, Zero, batch_inversion};
+use ark_ff::{AdditiveGroup, Zero, batch_inversion};
+use assay_circuits::commitment::{self, Salt};
 use assay_circuits::error::ModelError;
 use assay_circuits::interpret::Trace;
-use assay_circuits::ir::{Graph, ModelId, TensorId};
+use assay_circuits::ir::{Graph, ModelId, Port, Visibility};
 use assay_circuits::r1cs::Plan;
+use assay_circuits::r1cs::field::FieldWitness;
 use assay_circuits::r1cs::witness::Witness;
-use assay_verifier::proof::{self, ProofError, Statement, VerifyingKey};
+use assay_verifier::proof::{self, PortValue, ProofError, Statement, VerifyingKey};
 use rayon::prelude::*;
 
 use super::key::ProvingKey;
-use super::random;
+use super::{random, uniform};
 use crate::fft::Coset;
 use crate::msm::{group_sums, msm, msm_small};
 
@@ -23,6 +25,14 @@ pub enum ProveError {
     /// The input does not fit, or the model's witness does not.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A salt is needed for every port that the model commits to.
+    #[error("the model commits to {expected} ports, got {got} salts")]
+    Salts {
+        /// Committed ports of the model.
+        expected: usize,
+        /// Salts given.
+        got: usize,
+    },
     /// The key is not usable.
     #[error(transparent)]
     Key(#[from] ProofError),
@@ -43,11 +53,12 @@ pub struct Prover {
 
 /// The values of all rows after the challenge.
 struct Rows {
-    /// `1/(rho + t)`.
+    /// `1/(rho + e_t)`.
     inverses: Vec<Fr>,
-    /// `m_t/(rho + t)`.
+    /// `m_t/(rho + e_t)`.
     table: Vec<Fr>,
     rho: Fr,
+    field: FieldWitness,
 }
 
 impl Prover {
@@ -79,27 +90,49 @@ impl Prover {
         &self.verifying
     }
 
-    /// Proves an inference for a job and checks the proof before it is handed out.
-    pub fn prove(&self, trace: &Trace, job: [u8; 32]) -> Result<(Statement, Vec<u8>), ProveError> {
+    /// Proves an inference for a job and checks the proof before it is handed out. `salts` hide the values of the ports
+    /// that the model commits to, one a port; see [`draw_salts`].
+    pub fn prove(
+        &self,
+        trace: &Trace,
+        job: [u8; 32],
+        salts: &[Salt],
+    ) -> Result<(Statement, Vec<u8>), ProveError> {
+        let committed = self.graph.committed().count();
+        if salts.len() != committed {
+            return Err(ProveError::Salts { expected: committed, got: salts.len() });
+        }
         let witness = Witness::new(&self.graph, &self.plan, trace)?;
-        let statement = self.statement(trace, job);
-        let proof = self.prove_witness(&witness, &statement);
+        let statement = self.statement(trace, job, salts);
+        let proof = self.prove_witness(&witness, &statement, salts);
         proof::verify(&self.verifying, &statement, &proof).map_err(ProveError::SelfCheck)?;
         Ok((statement, proof))
     }
 
     /// What a proof of this trace says.
-    pub fn statement(&self, trace: &Trace, job: [u8; 32]) -> Statement {
-        let port = |port| trace.tensor(TensorId(port)).iter().map(|&v| v as i32).collect();
-        let inputs = (0..self.graph.inputs().len() as u32).map(port).collect();
-        Statement { job, inputs, outputs: trace.outputs(&self.graph) }
+    ///
+    /// # Panics
+    /// If there are fewer salts than committed ports.
+    pub fn statement(&self, trace: &Trace, job: [u8; 32], salts: &[Salt]) -> Statement {
+        let mut salts = salts.iter();
+        let mut value = |port: &Port, values: Vec<i32>| match port.visibility {
+            Visibility::Public => PortValue::Public(values),
+            Visibility::Committed => {
+                let salt = salts.next().expect("a salt for every committed port");
+                PortValue::Committed(commitment::commit(&port.quant, &values, salt))
+            }
+        };
+        let inputs = self.graph.inputs().iter().zip(trace.inputs(&self.graph));
+        let inputs = inputs.map(|(port, values)| value(port, values)).collect();
+        let outputs = self.graph.outputs().iter().zip(trace.outputs(&self.graph));
+        let outputs = outputs.map(|(output, values)| value(&output.port, values)).collect();
+        Statement { job, inputs, outputs }
     }
 
     /// Proves whatever witness it is given; the proof holds only if the witness does.
-    pub fn prove_witness(&self, witness: &Witness, statement: &Statement) -> Vec<u8> {
+    pub fn prove_witness(&self, witness: &Witness, statement: &Statement, salts: &[Salt]) -> Vec<u8> {
         let [alpha, beta, delta1, delta2, challenge1, c_lookups] = self.key.g1;
         let [beta2, delta2_2, challenge2] = self.key.g2;
-        let table = self.plan.table();
 
         let fixed: Vec<i64> = witness
             .wires
@@ -109,38 +142,36 @@ impl Prover {
             .collect();
         let committed = msm_small(&self.key.l1, &fixed);
         // A denominator that is 0 has chance 2^-240; another blinding gives another challenge.
+        let field = field_witness(witness, statement, salts);
+        let table: Vec<i64> = self.plan.table_values().collect();
         let (r1, c1, rows) = loop {
             let r1 = random();
             let c1 = (committed + delta2 * r1).into_affine();
             let rho = proof::challenge(&self.verifying.digest(), statement, &c1);
-            if let Some(rows) = Rows::new(rho, &witness.multiplicities) {
+            if let Some(rows) = Rows::new(rho, &table, &witness.multiplicities, &field) {
                 break (r1, c1, rows);
             }
         };
-        let groups: Vec<u32> = witness.lookups.iter().map(|&q| q.clamp(0, table as i64 - 1) as u32).collect();
-        let small = self.small_rows(witness);
+        let b_rows = self.b_rows(witness, &table);
+        let [_, b_field, c_field] = rows.field_sides();
 
         let (quotient, ((a, l2), (b1, b2))) = rayon::join(
-            || self.quotient(witness, &rows),
+            || self.quotient(witness, &b_rows, &rows),
             || {
                 rayon::join(
+                    || rayon::join(|| self.a_query(witness, &rows), || self.after_challenge(witness, &rows)),
                     || {
                         rayon::join(
-                            || self.a_query(witness, &groups, &rows),
-                            || self.grouped(&self.key.l2, &groups, &rows),
-                        )
-                    },
-                    || {
-                        rayon::join(
-                            || msm_small(&self.key.lagrange1, &small),
-                            || msm_small(&self.key.lagrange2, &small),
+                            || mixed(&self.key.lagrange1, &b_rows, &b_field),
+                            || mixed(&self.key.lagrange2, &b_rows, &b_field),
                         )
                     },
                 )
             },
         );
-        let multiplicities: Vec<i64> = fixed[witness.wires.len()..].to_vec();
-        let c_side = msm_small(&self.key.c_table, &multiplicities) + c_lookups;
+        let products = witness.products.iter().map(|[_, _, c]| *c);
+        let c_rows: Vec<i64> = fixed[witness.wires.len()..].iter().copied().chain(products).collect();
+        let c_side = mixed(&self.key.c_rows, &c_rows, &c_field) + c_lookups;
 
         let (r, s) = (random(), random());
         let a: G1Projective = a + alpha + delta2 * r;
@@ -151,59 +182,69 @@ impl Prover {
         proof::encode_proof(&a, &b2.into_affine(), &c1, &c2)
     }
 
-    /// `b_row` less the challenge: `q_k`, `t`, the gates' right sides, 1.
-    fn small_rows(&self, witness: &Witness) -> Vec<i64> {
-        let table = 0..self.plan.table() as i64;
+    /// `b_row` of the rows over integers, less the challenge: `q_k`, `e_t`, the right factors of products and gates, 1.
+    fn b_rows(&self, witness: &Witness, table: &[i64]) -> Vec<i64> {
+        let products = witness.products.iter().map(|[_, b, _]| *b);
         let gates = witness.gates.iter().map(|(_, b)| *b);
-        witness.lookups.iter().copied().chain(table).chain(gates).chain([1]).collect()
+        let sums = (self.plan.first_sum()..self.plan.integer_rows()).map(|_| 1);
+        let table = table.iter().copied();
+        witness.lookups.iter().copied().chain(table).chain(products).chain(gates).chain(sums).collect()
     }
 
-    /// `sum_row a_row [lambda_row]`; the sum row is 0.
-    fn a_query(&self, witness: &Witness, groups: &[u32], rows: &Rows) -> G1Projective {
-        let first_gate = self.plan.first_gate();
-        let gates: Vec<i64> = witness.gates.iter().map(|(a, _)| *a).collect();
-        let (inverses, gates) = rayon::join(
-            || self.grouped(&self.key.lagrange1[..first_gate], groups, rows),
-            || msm_small(&self.key.lagrange1[first_gate..], &gates),
-        );
-        inverses + gates
+    /// `sum_row a_row [lambda_row]`; the sum rows are 0.
+    fn a_query(&self, witness: &Witness, rows: &Rows) -> G1Projective {
+        let (queries, rest) = self.key.lagrange1.split_at(self.plan.first_product());
+        let sums = vec![0; self.plan.integer_rows() - self.plan.first_sum()];
+        let products = witness.products.iter().map(|[a, _, _]| *a);
+        let small: Vec<i64> = products.chain(witness.gates.iter().map(|(a, _)| *a)).chain(sums).collect();
+        let [a_field, _, _] = rows.field_sides();
+        let (inverses, small) =
+            rayon::join(|| self.grouped(queries, witness, rows), || mixed(rest, &small, &a_field));
+        inverses + small
+    }
+
+    /// `sum_(R2) w_i [K_i/delta2]`.
+    fn after_challenge(&self, witness: &Witness, rows: &Rows) -> G1Projective {
+        let (inverses, field) = self.key.l2.split_at(self.plan.first_product());
+        self.grouped(inverses, witness, rows) + msm(field, &rows.field.wires)
     }
 
     /// `sum_k u_k P_k + sum_t v_t P_(K+t)`: the inverses take few values, so points are summed by value first.
     fn grouped<P: SWCurveConfig<ScalarField = Fr>>(
         &self,
         points: &[Affine<P>],
-        groups: &[u32],
+        witness: &Witness,
         rows: &Rows,
     ) -> Projective<P> {
-        let (lookups, table) = points.split_at(groups.len());
-        let mut bases = group_sums(lookups, groups, rows.inverses.len());
+        let (lookups, table) = points.split_at(witness.rows.len());
+        let mut bases = group_sums(lookups, &witness.rows, rows.inverses.len());
         bases.extend(table);
         let scalars: Vec<Fr> = rows.inverses.iter().chain(&rows.table).copied().collect();
         msm(&bases, &scalars)
     }
 
     /// The part of `[h Z/delta2]` that comes from `D = A B` on the coset.
-    fn quotient(&self, witness: &Witness, rows: &Rows) -> G1Projective {
+    fn quotient(&self, witness: &Witness, b_rows: &[i64], rows: &Rows) -> G1Projective {
         let size = self.plan.domain();
         let integer = |value: i64| Fr::from(value);
+        let [a_field, b_field, _] = rows.field_sides();
         let a = || {
             let mut a = Vec::with_capacity(size);
-            a.extend(
-                witness.lookups.iter().map(|&q| rows.inverses.get(q as usize).copied().unwrap_or(Fr::ZERO)),
-            );
+            a.extend(witness.rows.iter().map(|&row| rows.inverses[row as usize]));
             a.extend(&rows.table);
+            a.extend(witness.products.iter().map(|[a, _, _]| integer(*a)));
             a.extend(witness.gates.iter().map(|(a, _)| integer(*a)));
+            a.resize(self.plan.integer_rows(), Fr::ZERO);
+            a.extend(a_field);
             a.resize(size, Fr::ZERO);
             self.coset.extend(&mut a);
             a
         };
         let b = || {
-            let mut b = Vec::with_capacity(size);
-            let table = 0..self.plan.table() as i64;
-            b.extend(witness.lookups.iter().copied().chain(table).map(|q| rows.rho + integer(q)));
-            b.extend(witness.gates.iter().map(|(_, b)| integer(*b)));
-            b.push(Fr::ONE);
+            let mut b: Vec<Fr> = Vec::with_capacity(size);
+            b.extend(b_rows.iter().map(|&value| integer(value)));
+            b[..self.plan.first_product()].iter_mut().for_each(|value| *value += rows.rho);
+            b.extend(b_field);
             b.resize(size, Fr::ZERO);
             self.coset.extend(&mut b);
             b
@@ -214,28 +255,65 @@ impl Prover {
     }
 }
 
+/// Salts for every port that a model commits to, from the operating system.
+pub fn draw_salts(graph: &Graph) -> Vec<Salt> {
+    graph.committed().map(|_| Salt::from_uniform(&uniform())).collect()
+}
+
+fn field_witness(witness: &Witness, statement: &Statement, salts: &[Salt]) -> FieldWitness {
+    let ports = statement.inputs.iter().chain(&statement.outputs);
+    let commitments = ports.filter_map(|port| match port {
+        PortValue::Public(_) => None,
+        PortValue::Committed(commitment) => Some(commitment.element().unwrap_or(Fr::ZERO)),
+    });
+    let salts: Vec<Fr> = salts.iter().map(Salt::element).collect();
+    FieldWitness::new(&witness.committed, &salts, commitments.collect(), witness.omitted())
+}
+
+/// Small integers on the first points, field elements on the rest.
+fn mixed<P: SWCurveConfig<ScalarField = Fr>>(
+    points: &[Affine<P>],
+    small: &[i64],
+    field: &[Fr],
+) -> Projective<P> {
+    let (first, rest) = points.split_at(small.len());
+    if field.is_empty() {
+        return msm_small(first, small);
+    }
+    msm_small(first, small) + msm(rest, field)
+}
+
 impl Rows {
-    fn new(rho: Fr, multiplicities: &[u32]) -> Option<Self> {
-        let mut inverses: Vec<Fr> = (0..multiplicities.len()).map(|t| rho + Fr::from(t as u64)).collect();
+    fn new(rho: Fr, table: &[i64], multiplicities: &[u32], field: &FieldWitness) -> Option<Self> {
+        let mut inverses: Vec<Fr> = table.iter().map(|&e| rho + Fr::from(e)).collect();
         if inverses.iter().any(Fr::is_zero) {
             return None;
         }
         batch_inversion(&mut inverses);
         let table = inverses.iter().zip(multiplicities).map(|(inverse, &m)| *inverse * Fr::from(m)).collect();
-        Some(Self { inverses, table, rho })
+        Some(Self { inverses, table, rho, field: field.clone() })
+    }
+
+    /// The sides `a`, `b`, `c` of the rows over the field.
+    fn field_sides(&self) -> [Vec<Fr>; 3] {
+        std::array::from_fn(|side| self.field.rows.iter().map(|row| row[side]).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ark_ff::Field;
+
+    const TABLE: [i64; 4] = [0, 1, 2, 3];
 
     #[test]
     fn a_challenge_that_meets_a_table_row_is_drawn_again() {
         for row in 0..4u64 {
-            assert!(Rows::new(-Fr::from(row), &[0; 4]).is_none(), "{row}");
+            assert!(Rows::new(-Fr::from(row), &TABLE, &[0; 4], &FieldWitness::default()).is_none(), "{row}");
         }
-        let rows = Rows::new(Fr::from(1u64), &[0, 3, 0, 2]).expect("no denominator is 0");
+        let rows = Rows::new(Fr::from(1u64), &TABLE, &[0, 3, 0, 2], &FieldWitness::default());
+        let rows = rows.expect("no denominator is 0");
         assert_eq!(rows.inverses[1] * Fr::from(2u64), Fr::ONE);
         assert_eq!(rows.table[3] * Fr::from(4u64), Fr::from(2u64));
     }

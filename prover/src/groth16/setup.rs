@@ -7,7 +7,7 @@ use ark_ec::scalar_mul::BatchMulPreprocessing;
 use ark_ec::{CurveGroup, PrimeGroup};
 use ark_ff::{Field, PrimeField};
 use assay_circuits::domain;
-use assay_circuits::ir::Graph;
+use assay_circuits::ir::{Graph, Visibility, elements};
 use assay_circuits::r1cs::columns::{Column, Columns};
 use assay_circuits::r1cs::{Family, Plan};
 use assay_verifier::proof::{KeyOrigin, KeyParts};
@@ -104,27 +104,34 @@ fn attempt(
     let half_vanishing = (tau.pow([size as u64]) - Fr::ONE) * Fr::from(2).inverse()? * inverse_delta2;
 
     let columns = Columns::new(graph, plan, &lambda, omit);
-    let (lookups, table) = lambda[..plan.first_gate()].split_at(plan.lookups);
-    let sum_row = lambda[plan.sum_row()];
-    let k = |column: &Column| beta * column.a + alpha * column.b;
+    let (lookups, table) = lambda[..plan.first_product()].split_at(plan.lookups);
+    let sum_rows = &lambda[plan.first_sum()..plan.integer_rows()];
+    let k = |column: &Column| beta * column.a + alpha * column.b + column.c;
 
-    // The constant is 1 on the B side of the sum, t on the B side of table row t, and the C side of every lookup.
-    let weighted_table: Fr = table.iter().enumerate().map(|(t, l)| *l * Fr::from(t as u64)).sum();
+    // The constant is 1 on the B side of the sums, e_t on the B side of table row t, and the C side of every lookup.
+    let weighted_table: Fr = table.iter().zip(plan.table_values()).map(|(l, e)| *l * Fr::from(e)).sum();
     let all_lookups: Fr = lookups.iter().sum();
     let challenge: Fr = all_lookups + table.iter().sum::<Fr>();
-    let one = k(&columns.one) + alpha * (sum_row + weighted_table) + all_lookups;
-    let public = columns.inputs.iter().chain(port_order(graph, &columns.outputs)).map(k);
+    let one = k(&columns.one) + alpha * (sum_rows.iter().sum::<Fr>() + weighted_table) + all_lookups;
+    let public = public_columns(graph, &columns).into_iter().map(k);
     let ic: Vec<Fr> =
         [one].into_iter().chain(public).chain([alpha * challenge]).map(|x| x * inverse_gamma).collect();
 
     let wires = columns.wires.iter().map(k).chain(table.iter().copied());
     let l1: Vec<Fr> = wires.map(|x| x * inverse_delta1).collect();
-    let inverses = lookups.iter().map(|l| *l + sum_row).chain(table.iter().map(|l| *l - sum_row));
-    let l2: Vec<Fr> = inverses.map(|a| beta * a * inverse_delta2).collect();
+    // An inverse is on the A side of its row, and of the sum of its table.
+    let lookup_sums = columns.lookup_tables.iter().map(|&index| sum_rows[index as usize]);
+    let table_sums = plan.table_ranges().into_iter().zip(sum_rows).flat_map(|(rows, sum)| rows.map(|_| *sum));
+    let u = lookups.iter().zip(lookup_sums).map(|(l, sum)| beta * (*l + sum));
+    let v = table.iter().zip(table_sums).map(|(l, sum)| beta * (*l - sum));
+    let after = u.chain(v).chain(columns.field_wires.iter().map(k));
+    let l2: Vec<Fr> = after.map(|x| x * inverse_delta2).collect();
     let quotient: Vec<Fr> = coset.iter().map(|l| -(*l * half_vanishing)).collect();
-    let c_table: Vec<Fr> = table.iter().map(|l| *l * half_vanishing).collect();
+    let products = &lambda[plan.first_product()..plan.first_gate()];
+    let c_rows = table.iter().chain(products).chain(&lambda[plan.integer_rows()..]);
+    let c_rows: Vec<Fr> = c_rows.map(|l| *l * half_vanishing).collect();
 
-    let total = lambda.len() * 2 + ic.len() + l1.len() + l2.len() + quotient.len() + c_table.len();
+    let total = lambda.len() * 2 + ic.len() + l1.len() + l2.len() + quotient.len() + c_rows.len();
     let mut points = Points::new(total, progress);
     let singles = points.g1(&[alpha, beta, delta1, delta2, challenge, all_lookups * half_vanishing]);
     let [alpha1, beta1, delta1_1, delta2_1, challenge1, c_lookups]: [G1Affine; 6] =
@@ -153,13 +160,30 @@ fn attempt(
         l1: points.g1(&l1),
         l2: points.g1(&l2),
         quotient: points.g1(&quotient),
-        c_table: points.g1(&c_table),
+        c_rows: points.g1(&c_rows),
     })
 }
 
-/// Output columns are in wire order, the order of the nodes; statements name outputs in port order.
-fn port_order<'a>(graph: &'a Graph, columns: &'a [Column]) -> impl Iterator<Item = &'a Column> {
-    graph.output_wires().into_iter().flat_map(|wires| &columns[wires])
+/// The columns of the public inputs in the order of a statement: ports in order, a committed port's commitment in place
+/// of its values.
+fn public_columns<'a>(graph: &Graph, columns: &'a Columns) -> Vec<&'a Column> {
+    let mut public =
+        Vec::with_capacity(columns.inputs.len() + columns.outputs.len() + columns.commitments.len());
+    let (mut inputs, mut commitments) = (columns.inputs.iter(), columns.commitments.iter());
+    for port in graph.inputs() {
+        match port.visibility {
+            Visibility::Public => public.extend(inputs.by_ref().take(elements(&port.shape))),
+            Visibility::Committed => public.extend(commitments.next()),
+        }
+    }
+    // Outputs are in the order of the nodes, statements name them in the order of the ports.
+    for wires in graph.output_wires() {
+        match wires {
+            Some(wires) => public.extend(&columns.outputs[wires]),
+            None => public.extend(commitments.next()),
+        }
+    }
+    public
 }
 
 /// Fixed-base multiplication with progress.

@@ -1,11 +1,12 @@
 //! What a lying miner would try, with real keys and real proofs.
 
+use assay_circuits::commitment::{Commitment, Salt, commit};
 use assay_circuits::ir::Graph;
-use assay_circuits::r1cs::Family;
 use assay_circuits::r1cs::witness::{Forgery, Witness};
+use assay_circuits::r1cs::{Family, Plan};
 use assay_circuits::samples::{self, Chain};
-use assay_prover::groth16::{Prover, setup};
-use assay_verifier::proof::{self, ProofError, Statement, VerifyingKey};
+use assay_prover::groth16::{ProveError, Prover, draw_salts, setup};
+use assay_verifier::proof::{self, PortValue, ProofError, Statement, VerifyingKey};
 use proptest::prelude::*;
 
 use crate::keys::{SEED, dense, outcome, outcome_of, proven, prover};
@@ -15,32 +16,62 @@ struct Lie {
     family: Family,
     graph: Graph,
     inputs: &'static [i32],
-    wires: &'static [(usize, i64)],
+    wires: Vec<(usize, i64)>,
     outputs: &'static [(usize, i64)],
+    /// What the statement commits to, where the model commits to its input.
+    committed: &'static [i32],
 }
 
 /// One lie for every family. In `samples::cell`, wire 0 is `e_lo`, wire 1 is `e_hi`; in `samples::hidden_cell`, wire 0 is
-/// `y`, 1 is `e_lo`, 2 is `e_hi`; in `samples::maximum`, the first wire is the first `p`.
+/// `y`, 1 is `e_lo`, 2 is `e_hi`; in `samples::maximum`, the first wire is the first `p`; a committed input is wire 0.
 fn lies() -> Vec<Lie> {
-    let lie = |family, graph, inputs, wires, outputs| Lie { family, graph, inputs, wires, outputs };
+    let lie = |family, graph, inputs, wires: &[(usize, i64)], outputs, committed| Lie {
+        family,
+        graph,
+        inputs,
+        wires: wires.to_vec(),
+        outputs,
+        committed,
+    };
+    let hidden = || samples::cell().committing(true, false);
     // 100 x + 3 + 8 = 16 u + r: x = 1 gives u = 6, x = -1 gives u = -6, x = 41 gives u = 256.
-    vec![
-        lie(Family::Remainder, samples::cell(), &[1], &[(0, 0), (1, 0)], &[(0, 7)]),
-        lie(Family::OutputRange, samples::hidden_cell(), &[41], &[(0, 256), (1, 0), (2, 0)], &[]),
-        lie(Family::Excess, samples::cell(), &[1], &[(0, -6), (1, 0)], &[(0, 0)]),
-        lie(Family::SaturateLow, samples::cell(), &[-1], &[(0, 12), (1, 0)], &[(0, 6)]),
-        lie(Family::SaturateHigh, samples::cell(), &[1], &[(0, 0), (1, 3)], &[(0, 3)]),
-        lie(Family::MaxRange, samples::maximum(), &[90, 5, -7, 20], &[(0, 0)], &[]),
-        lie(Family::MaxChoice, samples::maximum(), &[5, 90, -7, 20], &[(0, 3)], &[]),
-    ]
+    let mut lies = vec![
+        lie(Family::Remainder, samples::cell(), &[1], &[(0, 0), (1, 0)], &[(0, 7)], &[]),
+        lie(Family::OutputRange, samples::hidden_cell(), &[41], &[(0, 256), (1, 0), (2, 0)], &[], &[]),
+        lie(Family::Excess, samples::cell(), &[1], &[(0, -6), (1, 0)], &[(0, 0)], &[]),
+        lie(Family::SaturateLow, samples::cell(), &[-1], &[(0, 12), (1, 0)], &[(0, 6)], &[]),
+        lie(Family::SaturateHigh, samples::cell(), &[1], &[(0, 0), (1, 3)], &[(0, 3)], &[]),
+        lie(Family::MaxRange, samples::maximum(), &[90, 5, -7, 20], &[(0, 0)], &[], &[]),
+        lie(Family::MaxChoice, samples::maximum(), &[5, 90, -7, 20], &[(0, 3)], &[], &[]),
+        lie(Family::InputRange, hidden(), &[1], &[(0, 129)], &[], &[129]),
+        lie(Family::Commitment, hidden(), &[1], &[(0, 2)], &[], &[1]),
+    ];
+    // (3 * 60 - 2 * 10 + 16) >> 5 = 5: the argument stays, the value of its function moves from 107 - 25 / 8 to 106.
+    let (graph, inputs) = (samples::function(), &[60, 10]);
+    let value = wire(&graph, inputs, 104);
+    lies.push(lie(Family::Entry, graph, inputs, &[(value, 106)], &[], &[]));
+    // (3 * 100 - 1 + 2) >> 2 = 75, times 100.
+    let (graph, inputs) = (samples::product(), &[100]);
+    let value = wire(&graph, inputs, 7500);
+    lies.push(lie(Family::Product, graph, inputs, &[(value, 7000)], &[], &[]));
+    lies
+}
+
+/// The only private wire with this value.
+fn wire(graph: &Graph, inputs: &[i32], value: i64) -> usize {
+    let honest = Witness::forged(graph, &Plan::new(graph), &[inputs.to_vec()], Forgery::default());
+    let mut wires = (0..honest.wires.len()).filter(|&i| honest.wires[i] == value);
+    let wire = wires.next().expect("a wire has the value");
+    assert_eq!(wires.next(), None, "no other wire has it");
+    wire
 }
 
 #[test]
 fn each_family_of_constraints_stops_a_lie_that_passes_without_it() {
-    for Lie { family, graph, inputs, wires, outputs } in lies() {
+    for Lie { family, graph, inputs, wires, outputs, committed } in lies() {
         let with = prover(graph.clone(), None);
-        let lie = Forgery { wires, outputs, omit: None };
-        let refused = outcome(&with, inputs, lie);
+        let lie = Forgery { wires: &wires, outputs, omit: None };
+        let refused = outcome(&with, inputs, lie, committed);
         assert!(matches!(refused, Err(ProofError::Invalid)), "{family:?} lets the lie pass: {refused:?}");
 
         let without = prover(graph, Some(family));
@@ -49,7 +80,7 @@ fn each_family_of_constraints_stops_a_lie_that_passes_without_it() {
         let forged = Witness::forged(without.graph(), without.plan(), &[inputs.to_vec()], lie);
         assert_ne!(forged.outputs, honest.outputs, "{family:?}: the lie changes nothing");
         assert!(forged.violations().is_empty(), "{family:?}: {:?}", forged.violations());
-        outcome(&without, inputs, lie).unwrap_or_else(|e| panic!("{family:?} does not bite: {e}"));
+        outcome(&without, inputs, lie, committed).unwrap_or_else(|e| panic!("{family:?} does not bite: {e}"));
     }
 }
 
@@ -57,7 +88,9 @@ fn each_family_of_constraints_stops_a_lie_that_passes_without_it() {
 fn every_family_has_a_lie() {
     let mut families: Vec<Family> = lies().iter().map(|lie| lie.family).collect();
     families.sort();
-    assert_eq!(families, Family::ALL);
+    // A value that passes for a function's but for its range is a fraction, which no integer witness can hold; see
+    // `a_fraction_fits_a_table_and_is_out_of_range`.
+    assert_eq!(families, Family::ALL.into_iter().filter(|f| *f != Family::EntryRange).collect::<Vec<_>>());
 }
 
 #[test]
@@ -68,6 +101,12 @@ fn honest_proofs_of_every_kind_of_cell_hold() {
         samples::maximum(),
         samples::dense(),
         samples::convolution(),
+        samples::function(),
+        samples::product(),
+        samples::attention(),
+        samples::dense().committing(true, false),
+        samples::dense().committing(false, true),
+        samples::function().committing(true, true),
     ] {
         let prover = prover(graph, None);
         let port = &prover.graph().inputs()[0];
@@ -76,7 +115,8 @@ fn honest_proofs_of_every_kind_of_cell_hold() {
             let width = port.quant.hi - port.quant.lo + 1;
             let inputs = (0..count).map(|i| port.quant.lo + (i * 37 + seed * 101) % width).collect();
             let trace = prover.graph().run(&[inputs]).expect("inputs fit");
-            let (statement, proof) = prover.prove(&trace, [7; 32]).expect("honest");
+            let salts = draw_salts(prover.graph());
+            let (statement, proof) = prover.prove(&trace, [7; 32], &salts).expect("honest");
             assert_eq!(proof.len(), proof::PROOF_BYTES);
             proof::verify(prover.verifying_key(), &statement, &proof).expect("holds");
         }
@@ -90,10 +130,10 @@ fn every_field_of_statement_and_proof_is_bound() {
     let (statement, proof) = proven(&[3, 200, 17], 1);
     let Statement { job, inputs, outputs } = &statement;
     let other_job = Statement { job: [2; 32], ..statement.clone() };
-    let other_input = Statement { inputs: vec![vec![3, 201, 17]], ..statement.clone() };
-    let mut moved = outputs.clone();
-    moved[0][0] += 1;
-    let other_output = Statement { outputs: moved, ..statement.clone() };
+    let other_input = Statement { inputs: vec![vec![3, 201, 17].into()], ..statement.clone() };
+    let mut moved = outputs[0].public().expect("the sample shows its output").to_vec();
+    moved[0] += 1;
+    let other_output = Statement { outputs: vec![moved.into()], ..statement.clone() };
     assert!(*job != other_job.job && *inputs != other_input.inputs);
     let key = dense().verifying_key();
     for wrong in [other_job, other_input, other_output] {
@@ -112,8 +152,9 @@ fn every_field_of_statement_and_proof_is_bound() {
 fn a_value_that_no_constraint_reads_binds_all_the_same() {
     // The third input of the dense sample has weight 0 everywhere.
     let (statement, proof) = proven(&[3, 200, 17], 1);
-    let wrong = Statement { inputs: vec![vec![3, 200, 18]], ..statement };
-    assert_eq!(dense().graph().run(&wrong.inputs).expect("fits").outputs(dense().graph()), wrong.outputs);
+    let wrong = Statement { inputs: vec![vec![3, 200, 18].into()], ..statement };
+    let trace = dense().graph().run(&[vec![3, 200, 18]]).expect("fits");
+    assert_eq!(dense().statement(&trace, wrong.job, &[]), wrong, "both inputs have one output");
     assert!(matches!(proof::verify(dense().verifying_key(), &wrong, &proof), Err(ProofError::Invalid)));
 }
 
@@ -121,7 +162,10 @@ fn a_value_that_no_constraint_reads_binds_all_the_same() {
 fn statements_of_the_wrong_shape_or_range_are_errors() {
     let (statement, proof) = proven(&[3, 200, 17], 1);
     let key = dense().verifying_key();
-    let inputs = |inputs: Vec<Vec<i32>>| Statement { inputs, ..statement.clone() };
+    let inputs = |inputs: Vec<Vec<i32>>| {
+        let inputs = inputs.into_iter().map(Into::into).collect();
+        Statement { inputs, ..statement.clone() }
+    };
     assert!(matches!(
         proof::verify(key, &inputs(vec![]), &proof),
         Err(ProofError::Ports { expected: 1, got: 0, .. })
@@ -129,8 +173,71 @@ fn statements_of_the_wrong_shape_or_range_are_errors() {
     for tensor in [vec![3, 200], vec![3, 200, 17, 0], vec![3, 256, 17], vec![-1, 200, 17]] {
         assert!(matches!(proof::verify(key, &inputs(vec![tensor]), &proof), Err(ProofError::Statement(_))));
     }
-    let outputs = Statement { outputs: vec![vec![0, 128]], ..statement.clone() };
+    let outputs = Statement { outputs: vec![vec![0, 128].into()], ..statement.clone() };
     assert!(matches!(proof::verify(key, &outputs, &proof), Err(ProofError::Statement(_))));
+}
+
+#[test]
+fn a_commitment_binds_its_port_and_hides_its_values() {
+    let prover = prover(samples::dense().committing(true, true), None);
+    let key = prover.verifying_key();
+    let trace = prover.graph().run(&[vec![3, 200, 17]]).expect("fits");
+    let prove = |salts: &[Salt]| prover.prove(&trace, [1; 32], salts).expect("honest");
+    let salts = draw_salts(prover.graph());
+    let (statement, proof) = prove(&salts);
+    let [PortValue::Committed(input)] = statement.inputs[..] else { panic!("the input is hidden") };
+    assert_eq!(input, commit(&prover.graph().inputs()[0].quant, &[3, 200, 17], &salts[0]));
+    assert_ne!(
+        prove(&draw_salts(prover.graph())).0.inputs,
+        statement.inputs,
+        "another salt, another commitment"
+    );
+
+    let with = |inputs: Vec<PortValue>| Statement { inputs, ..statement.clone() };
+    let other = commit(&prover.graph().inputs()[0].quant, &[3, 200, 18], &salts[0]);
+    let swapped =
+        Statement { inputs: statement.outputs.clone(), outputs: statement.inputs.clone(), ..statement };
+    for wrong in [with(vec![PortValue::Committed(other)]), swapped] {
+        assert!(matches!(proof::verify(key, &wrong, &proof), Err(ProofError::Invalid)));
+    }
+    let not_reduced = with(vec![PortValue::Committed(Commitment([255; 32]))]);
+    assert!(matches!(proof::verify(key, &not_reduced, &proof), Err(ProofError::Commitment { .. })));
+    let shown = with(vec![vec![3, 200, 17].into()]);
+    assert!(matches!(proof::verify(key, &shown, &proof), Err(ProofError::Visibility { .. })));
+    let hidden = Statement { inputs: statement.inputs.clone(), ..proven(&[3, 200, 17], 1).0 };
+    assert!(matches!(
+        proof::verify(dense().verifying_key(), &hidden, &proof),
+        Err(ProofError::Visibility { .. })
+    ));
+    assert!(matches!(
+        prover.prove(&trace, [1; 32], &salts[..1]),
+        Err(ProveError::Salts { expected: 2, got: 1 })
+    ));
+
+    let batch: Vec<_> = (0..5).map(|_| prove(&draw_salts(prover.graph()))).collect();
+    proof::verify_batch(key, &batch).expect("all hold");
+}
+
+#[test]
+fn a_tuple_from_another_table_is_refused() {
+    // Two functions of the same argument; the second's value is looked up in the first's place.
+    let values = |offset: i32| (-8..8).map(|x| x * x / 8 + offset).collect();
+    let chain = Chain::new(vec![1, 1], -128, 127).requantize(5, -8, 7).table(-8, values(0));
+    let graph = chain.requantize(1, -8, 7).table(-8, values(20)).requantize(1, 0, 31).graph().expect("valid");
+    let prover = prover(graph, None);
+    let inputs = [vec![100]];
+    let mut witness = Witness::forged(prover.graph(), prover.plan(), &inputs, Forgery::default());
+    outcome_of(&prover, inputs.to_vec(), &witness, &[]).expect("the honest witness holds");
+    let tables = prover.plan().table_ranges();
+    assert_eq!(tables.len(), 3);
+    let lookup = witness.rows.iter().position(|&row| tables[1].contains(&(row as usize))).expect("looked up");
+    let (from, to) = (witness.rows[lookup] as usize, tables[2].start + 3);
+    witness.rows[lookup] = to as u32;
+    witness.lookups[lookup] = prover.plan().table_values().nth(to).expect("a row");
+    witness.multiplicities[from] -= 1;
+    witness.multiplicities[to] += 1;
+    let refused = outcome_of(&prover, inputs.to_vec(), &witness, &[]);
+    assert!(matches!(refused, Err(ProofError::Invalid)), "{refused:?}");
 }
 
 #[test]
@@ -140,8 +247,9 @@ fn a_proof_of_a_model_with_one_weight_changed_is_refused() {
     let (ours, theirs) = (prover(ours, None), prover(theirs, None));
     // An input on which both models agree, so that only the key can tell them apart.
     let trace = theirs.graph().run(&[vec![2]]).expect("fits");
-    let (statement, proof) = theirs.prove(&trace, [0; 32]).expect("honest");
-    assert_eq!(ours.graph().run(&[vec![2]]).expect("fits").outputs(ours.graph()), statement.outputs);
+    let (statement, proof) = theirs.prove(&trace, [0; 32], &[]).expect("honest");
+    let trace = ours.graph().run(&[vec![2]]).expect("fits");
+    assert_eq!(ours.statement(&trace, statement.job, &[]), statement);
     assert!(matches!(proof::verify(ours.verifying_key(), &statement, &proof), Err(ProofError::Invalid)));
 }
 
@@ -150,21 +258,21 @@ fn multiplicities_that_do_not_count_the_lookups_are_refused() {
     let prover = dense();
     let inputs = vec![vec![3, 200, 17]];
     let honest = Witness::forged(prover.graph(), prover.plan(), &inputs, Forgery::default());
-    outcome_of(prover, inputs.clone(), &honest).expect("the honest counts hold");
+    outcome_of(prover, inputs.clone(), &honest, &[]).expect("the honest counts hold");
     let used = honest.multiplicities.iter().position(|&m| m > 0).expect("something is looked up");
     let unused = honest.multiplicities.iter().position(|&m| m == 0).expect("something is not");
     for (row, change) in [(used, -1), (used, 1), (unused, 1)] {
         let mut forged = honest.clone();
         forged.multiplicities[row] = forged.multiplicities[row].wrapping_add_signed(change);
         assert!(
-            matches!(outcome_of(prover, inputs.clone(), &forged), Err(ProofError::Invalid)),
+            matches!(outcome_of(prover, inputs.clone(), &forged, &[]), Err(ProofError::Invalid)),
             "{row} {change}"
         );
     }
     let mut moved = honest.clone();
     moved.multiplicities[used] -= 1;
     moved.multiplicities[unused] += 1;
-    assert!(matches!(outcome_of(prover, inputs, &moved), Err(ProofError::Invalid)));
+    assert!(matches!(outcome_of(prover, inputs, &moved, &[]), Err(ProofError::Invalid)));
 }
 
 #[test]
@@ -174,7 +282,10 @@ fn a_lookup_outside_the_table_is_refused() {
     for value in [-1, prover.plan().table() as i64, i64::MAX] {
         let mut forged = Witness::forged(prover.graph(), prover.plan(), &inputs, Forgery::default());
         forged.lookups[0] = value;
-        assert!(matches!(outcome_of(prover, inputs.clone(), &forged), Err(ProofError::Invalid)), "{value}");
+        assert!(
+            matches!(outcome_of(prover, inputs.clone(), &forged, &[]), Err(ProofError::Invalid)),
+            "{value}"
+        );
     }
 }
 
@@ -273,7 +384,7 @@ fn the_prover_refuses_a_damaged_key_rather_than_hand_out_a_bad_proof() {
     let mixed = key.with_verifying_key_of(&other);
     let prover = Prover::new(graph, mixed).expect("the parts fit");
     let trace = prover.graph().run(&[vec![1, 2, 3]]).expect("fits");
-    assert!(matches!(prover.prove(&trace, [0; 32]), Err(assay_prover::groth16::ProveError::SelfCheck(_))));
+    assert!(matches!(prover.prove(&trace, [0; 32], &[]), Err(ProveError::SelfCheck(_))));
 }
 
 proptest! {

@@ -503,7 +503,7 @@ async fn receipts_of_one_job_are_submitted_again_in_the_order_of_its_attempts() 
     let mut verified = unanswered(&job, answered.public_key());
     let outputs = chain.model.outputs(&job.value().inputs);
     let binding = job_binding(chain.chain_id(), &id, &answered.public_key());
-    let statement = Statement { job: binding, inputs: job.value().inputs.clone(), outputs: outputs.clone() };
+    let statement = Statement::public(binding, job.value().inputs.clone(), outputs.clone());
     let proof = Proof { job_id: id, proof: chain.model.forge(&statement, 0), prove_us: 1 };
     let output = Output { job_id: id, outputs, compute_us: 1 };
     verified.evidence.output = Some(answered.sign(chain.chain_id(), output).into_envelope());

@@ -9,10 +9,10 @@ use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, G2Affine};
 use ark_ec::pairing::{Pairing, PairingOutput};
 use ark_ec::{AffineRepr, VariableBaseMSM};
 use ark_ff::AdditiveGroup;
-use assay_circuits::ir::{ModelId, Port, elements};
+use assay_circuits::ir::{ModelId, Port, Visibility, elements};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{ProofError, Statement, encoding};
+use super::{PortValue, ProofError, Statement, Value, encoding};
 
 /// Limits of a key file.
 pub mod limits {
@@ -22,7 +22,7 @@ pub mod limits {
     pub const PUBLIC_VALUES: usize = 1 << 20;
 }
 
-const MAGIC: &[u8; 8] = b"ASSAYVK\x01";
+const MAGIC: &[u8; 8] = b"ASSAYVK\x02";
 
 /// How the secret exponents of a key came about. Whoever knew them could forge proofs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -64,7 +64,8 @@ pub struct KeyParts {
     pub delta1: [u8; 64],
     /// `[delta2]2`.
     pub delta2: [u8; 64],
-    /// `[K_i / gamma]1` of the constant, the inputs, the outputs and the challenge. The identity stands for a value
+    /// `[K_i / gamma]1` of the constant, the inputs, the outputs and the challenge, with one point for all values of a
+    /// committed port. The identity stands for a value
     /// that no constraint reads.
     pub ic: Vec<[u8; 32]>,
 }
@@ -125,7 +126,7 @@ impl VerifyingKey {
         for port in parts.inputs.iter().chain(&parts.outputs) {
             port.validate().map_err(|e| format(e.to_string()))?;
         }
-        let values: usize = parts.inputs.iter().chain(&parts.outputs).map(|port| elements(&port.shape)).sum();
+        let values: usize = parts.inputs.iter().chain(&parts.outputs).map(public_values).sum();
         if values > limits::PUBLIC_VALUES {
             return Err(format(format!("{values} public values, the limit is {}", limits::PUBLIC_VALUES)));
         }
@@ -181,6 +182,11 @@ impl VerifyingKey {
         &self.0.parts.outputs
     }
 
+    /// Whether statements show every value, so that anyone who reads one knows inputs and outputs.
+    pub fn is_public(&self) -> bool {
+        self.inputs().iter().chain(self.outputs()).all(|port| port.visibility == Visibility::Public)
+    }
+
     /// How the key was made.
     pub fn origin(&self) -> KeyOrigin {
         self.0.parts.origin
@@ -204,9 +210,7 @@ impl VerifyingKey {
             if ports.len() != tensors.len() {
                 return Err(ProofError::Ports { side, expected: ports.len(), got: tensors.len() });
             }
-            for (port, values) in ports.iter().zip(tensors) {
-                port.check(values).map_err(ProofError::Statement)?;
-            }
+            ports.iter().zip(tensors).try_for_each(|(port, value)| check_port(port, value))?;
         }
         Ok(())
     }
@@ -227,20 +231,25 @@ impl VerifyingKey {
         self.0.delta2.clone()
     }
 
-    /// `IC_0 + sum x_i IC_i + rho IC_rho`; the values are at most 16 bits wide.
-    pub(super) fn public_point(&self, values: impl Iterator<Item = i32>, rho: Fr) -> G1Projective {
+    /// `IC_0 + sum x_i IC_i + rho IC_rho`.
+    pub(super) fn public_point(&self, values: impl Iterator<Item = Value>, rho: Fr) -> G1Projective {
         let (mut points, mut scalars) = (Vec::new(), Vec::new());
+        let mut sum = self.0.rho * rho + self.0.one;
         for (&point, value) in self.0.public.iter().zip(values) {
-            if value != 0 {
-                points.push(if value < 0 { -point } else { point });
-                scalars.push(value.unsigned_abs());
+            match value {
+                Value::Integer(0) => {}
+                Value::Integer(value) => {
+                    points.push(if value < 0 { -point } else { point });
+                    scalars.push(value.unsigned_abs());
+                }
+                Value::Element(value) => sum += point * value,
             }
         }
-        G1Projective::msm_u32(&points, &scalars) + self.0.one + self.0.rho * rho
+        sum + G1Projective::msm_u32(&points, &scalars)
     }
 
     /// `sum_j c_j (IC_0 + sum x_ij IC_i + rho_j IC_rho)`.
-    pub(super) fn public_point_batch<V: Iterator<Item = i32>>(
+    pub(super) fn public_point_batch<V: Iterator<Item = Value>>(
         &self,
         items: impl Iterator<Item = (V, Fr, Fr)>,
     ) -> G1Projective {
@@ -250,12 +259,35 @@ impl VerifyingKey {
             one += coefficient;
             challenge += rho * coefficient;
             for (sum, value) in sums.iter_mut().zip(values) {
-                if value != 0 {
-                    *sum += coefficient * Fr::from(value);
+                match value {
+                    Value::Integer(0) => {}
+                    Value::Integer(value) => *sum += coefficient * Fr::from(value),
+                    Value::Element(value) => *sum += coefficient * value,
                 }
             }
         }
         G1Projective::msm_unchecked(&self.0.public, &sums) + self.0.one * one + self.0.rho * challenge
+    }
+}
+
+/// Public inputs that a port takes.
+fn public_values(port: &Port) -> usize {
+    match port.visibility {
+        Visibility::Public => elements(&port.shape),
+        Visibility::Committed => 1,
+    }
+}
+
+fn check_port(port: &Port, value: &PortValue) -> Result<(), ProofError> {
+    let wrong = |expected| ProofError::Visibility { port: port.name.clone(), expected };
+    match (port.visibility, value) {
+        (Visibility::Public, PortValue::Public(values)) => port.check(values).map_err(ProofError::Statement),
+        (Visibility::Committed, PortValue::Committed(commitment)) if commitment.element().is_some() => Ok(()),
+        (Visibility::Committed, PortValue::Committed(_)) => {
+            Err(ProofError::Commitment { port: port.name.clone() })
+        }
+        (Visibility::Public, PortValue::Committed(_)) => Err(wrong("public")),
+        (Visibility::Committed, PortValue::Public(_)) => Err(wrong("committed")),
     }
 }
 

@@ -78,6 +78,9 @@ fn register_model(
     if key.is_test_key() && !state.chain_id().as_str().starts_with("test-") {
         return Err(Reason::TestKey);
     }
+    if !key.is_public() {
+        return Err(Reason::CommittedPorts);
+    }
     if state.models.contains_key(&model_id) {
         return Err(Reason::ModelExists(model_id));
     }

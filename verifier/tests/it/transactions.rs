@@ -126,6 +126,13 @@ fn test_keys_are_for_test_chains_only() {
 }
 
 #[test]
+fn a_key_of_a_model_that_hides_its_inputs_is_refused() {
+    let mut world = World::empty();
+    world.trapdoor = Trapdoor::new(MODEL.0, KeyOrigin::TestSeed).committing();
+    assert!(matches!(world.refusal(world.register_model(1)), Reason::CommittedPorts));
+}
+
+#[test]
 fn a_miner_serves_registered_models_and_may_register_again() {
     let mut world = World::ready();
     let unknown = ModelId([78; 32]);

@@ -6,8 +6,10 @@
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ec::{CurveGroup, PrimeGroup};
 use ark_ff::Field;
-use assay_circuits::ir::{ModelId, Port, QuantParams, elements};
-use assay_verifier::proof::{KeyOrigin, KeyParts, Statement, VerifyingKey, challenge, encode_proof};
+use assay_circuits::ir::{ModelId, Port, QuantParams, Visibility, elements};
+use assay_verifier::proof::{
+    KeyOrigin, KeyParts, PortValue, Statement, VerifyingKey, challenge, encode_proof,
+};
 
 pub struct Trapdoor {
     pub bytes: Vec<u8>,
@@ -29,7 +31,7 @@ fn g2(exponent: Fr) -> G2Affine {
 }
 
 pub fn port(name: &str, length: u32, lo: i32, hi: i32) -> Port {
-    Port { name: name.into(), shape: vec![1, length], quant: QuantParams { scale: 0.5, lo, hi } }
+    Port::public(name, vec![1, length], QuantParams { scale: 0.5, lo, hi })
 }
 
 impl Trapdoor {
@@ -61,13 +63,23 @@ impl Trapdoor {
         Self { bytes, key, alpha, beta, gamma, delta1, delta2, ic }
     }
 
+    /// The same key for a model whose inputs are committed to: one point in place of four.
+    pub fn committing(mut self) -> Self {
+        let mut parts = KeyParts::from_bytes(&self.bytes).unwrap();
+        parts.inputs.iter_mut().for_each(|port| port.visibility = Visibility::Committed);
+        parts.ic.drain(1..4);
+        self.bytes = parts.to_bytes();
+        self.key = VerifyingKey::decode(&self.bytes).unwrap();
+        self
+    }
+
     /// A proof that holds; another `salt` gives other bytes.
     pub fn prove(&self, statement: &Statement, salt: u64) -> Vec<u8> {
         let [a, b, c1] = [101, 103, 107].map(|n| Fr::from(n + salt));
         let c1_point = g1(c1);
         let rho = challenge(&self.key.digest(), statement, &c1_point);
-        let values =
-            statement.inputs.iter().chain(&statement.outputs).flatten().map(|&value| Fr::from(value));
+        let ports = statement.inputs.iter().chain(&statement.outputs);
+        let values = ports.filter_map(PortValue::public).flatten().map(|&value| Fr::from(value));
         let scalars = std::iter::once(Fr::ONE).chain(values).chain([rho]);
         let x: Fr = self.ic.iter().zip(scalars).map(|(&ic, scalar)| ic * scalar).sum();
         let rest = a * b - self.alpha * self.beta - x * self.gamma - c1 * self.delta1;
@@ -79,10 +91,10 @@ impl Trapdoor {
 #[test]
 fn proofs_made_with_the_trapdoor_hold_for_their_statement_only() {
     let trapdoor = Trapdoor::new([1; 32], KeyOrigin::TestSeed);
-    let statement = Statement { job: [3; 32], inputs: vec![vec![0, 1, 2, 15]], outputs: vec![vec![-8, 7]] };
+    let statement = Statement::public([3; 32], vec![vec![0, 1, 2, 15]], vec![vec![-8, 7]]);
     let proof = trapdoor.prove(&statement, 0);
     let check = |statement: &Statement| assay_verifier::proof::verify(&trapdoor.key, statement, &proof);
     assert!(check(&statement).is_ok());
     assert!(check(&Statement { job: [4; 32], ..statement.clone() }).is_err());
-    assert!(check(&Statement { outputs: vec![vec![-8, 6]], ..statement }).is_err());
+    assert!(check(&Statement { outputs: vec![vec![-8, 6].into()], ..statement }).is_err());
 }

@@ -137,11 +137,8 @@ impl World {
     }
 
     pub fn prove(&self, job: &Signed<Job>, miner: &SecretKey, outputs: &[Vec<i32>], salt: u64) -> Vec<u8> {
-        let statement = Statement {
-            job: job_binding(&self.chain, &job.id(&self.chain), &miner.public_key()),
-            inputs: job.value().inputs.clone(),
-            outputs: outputs.to_vec(),
-        };
+        let binding = job_binding(&self.chain, &job.id(&self.chain), &miner.public_key());
+        let statement = Statement::public(binding, job.value().inputs.clone(), outputs.to_vec());
         self.trapdoor.prove(&statement, salt)
     }
 

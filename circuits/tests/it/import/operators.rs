@@ -62,6 +62,7 @@ fn operators(graph: &Graph) -> Vec<&'static str> {
         Op::MaxPool2d(_) => "MaxPool2d",
         Op::Requantize(_) => "Requantize",
         Op::Reshape => "Reshape",
+        other => panic!("{other:?}"),
     };
     graph.nodes().iter().map(|node| name(&node.op)).collect()
 }

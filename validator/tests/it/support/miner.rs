@@ -241,7 +241,7 @@ impl Answers {
     }
 
     fn forge(&self, binding: [u8; 32], job: &Signed<Job>, outputs: Vec<Vec<i32>>) -> Vec<u8> {
-        self.model.forge(&Statement { job: binding, inputs: job.value().inputs.clone(), outputs }, 0)
+        self.model.forge(&Statement::public(binding, job.value().inputs.clone(), outputs), 0)
     }
 
     fn signed_proof(&self, job_id: JobId, proof: Vec<u8>) -> Event {

@@ -11,7 +11,9 @@ use ark_ec::{CurveGroup, PrimeGroup};
 use ark_ff::Field;
 use assay_circuits::ir::{Port, QuantParams};
 use assay_proto::ModelId;
-use assay_verifier::proof::{KeyOrigin, KeyParts, Statement, VerifyingKey, challenge, encode_proof};
+use assay_verifier::proof::{
+    KeyOrigin, KeyParts, PortValue, Statement, VerifyingKey, challenge, encode_proof,
+};
 
 const ALPHA: u64 = 3;
 const BETA: u64 = 5;
@@ -30,10 +32,8 @@ pub struct TestModel {
 
 impl TestModel {
     pub fn new() -> Self {
-        let port = |name: &str, shape: &[u32]| Port {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            quant: QuantParams { scale: 1.0, lo: -128, hi: 127 },
+        let port = |name: &str, shape: &[u32]| {
+            Port::public(name, shape.to_vec(), QuantParams { scale: 1.0, lo: -128, hi: 127 })
         };
         let parts = KeyParts {
             origin: KeyOrigin::TestSeed,
@@ -69,7 +69,8 @@ impl TestModel {
     pub fn forge(&self, statement: &Statement, blinding: u64) -> Vec<u8> {
         let (a, b, c1) = (Fr::from(blinding + 41), Fr::from(43u64), Fr::from(blinding + 47));
         let rho = challenge(&self.key.digest(), statement, &g1(c1));
-        let values = statement.inputs.iter().chain(&statement.outputs).flatten();
+        let ports = statement.inputs.iter().chain(&statement.outputs);
+        let values = ports.filter_map(PortValue::public).flatten();
         let [one, first, second, third, of_rho] = IC.map(Fr::from);
         let public: Fr =
             [first, second, third].into_iter().zip(values).map(|(ic, &x)| ic * Fr::from(x)).sum();
@@ -91,7 +92,7 @@ fn g2(scalar: Fr) -> G2Affine {
 #[test]
 fn forged_proofs_hold_for_their_statement_only() {
     let model = TestModel::new();
-    let statement = Statement { job: [1; 32], inputs: vec![vec![3, -4]], outputs: vec![vec![-1]] };
+    let statement = Statement::public([1; 32], vec![vec![3, -4]], vec![vec![-1]]);
     let proof = model.forge(&statement, 0);
     assay_verifier::proof::verify(&model.key, &statement, &proof).expect("holds");
     let other = Statement { job: [2; 32], ..statement };
