@@ -35,7 +35,7 @@ fn a_proof_holds_under_its_key_and_for_its_input_only() {
 fn hidden_inputs_and_outputs_are_opened_by_whoever_has_the_opening() {
     let files = Files::new();
     let path = |name: &str| files.path(name);
-    files.model("hidden.assay", &model().committing(true, true));
+    files.model("hidden", &model().committing(true, true));
     let (model, keys, x, proof) = (path("hidden.assay"), path("keys"), path("x.npy"), path("hidden.bin"));
     let (vk, opening) = (path("keys/hidden.vk"), path("hidden.json"));
     assay!("setup {model} -o {keys}").ok();
