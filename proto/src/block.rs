@@ -10,7 +10,8 @@
 use crate::codec::{Canonical, Repeated, each, required};
 use crate::error::ProtoError;
 use crate::id::{BlockHash, ChainId, Height, PublicKey, Root};
-use crate::signing::{Envelope, Payload, Signature};
+use crate::signing::{Envelope, Signature};
+use crate::vote::{Vote, VoteKind};
 use crate::{limits, wire};
 
 /// What a block's hash covers.
@@ -41,7 +42,7 @@ pub struct Block {
     pub transactions: Vec<Envelope>,
 }
 
-/// What a validator signs to commit a block.
+/// A precommit for a block; the vote in it is what validators sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Precommit {
     /// Height of the block.
@@ -52,7 +53,7 @@ pub struct Precommit {
     pub block_hash: BlockHash,
 }
 
-/// One validator's signature over the [`Precommit`] of a certificate.
+/// One validator's signature over the vote in the [`Precommit`] of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitSignature {
     /// The validator.
@@ -77,6 +78,18 @@ pub struct CommittedBlock {
     pub block: Block,
     /// Its certificate.
     pub certificate: CommitCertificate,
+}
+
+impl Precommit {
+    /// The vote that commits the block.
+    pub fn vote(&self) -> Vote {
+        Vote {
+            kind: VoteKind::Precommit,
+            height: self.height,
+            round: self.round,
+            block_hash: Some(self.block_hash),
+        }
+    }
 }
 
 impl BlockHeader {
@@ -160,34 +173,6 @@ impl From<&Block> for wire::Block {
             header: Some((&block.header).into()),
             transactions: block.transactions.iter().map(Into::into).collect(),
         }
-    }
-}
-
-impl Canonical for Precommit {
-    type Wire = wire::Precommit;
-    const NAME: &'static str = "precommit";
-    const MAX_BYTES: usize = limits::PRECOMMIT_BYTES;
-}
-
-impl Payload for Precommit {
-    const KIND: &'static str = "Precommit";
-}
-
-impl TryFrom<wire::Precommit> for Precommit {
-    type Error = ProtoError;
-
-    fn try_from(wire: wire::Precommit) -> Result<Self, ProtoError> {
-        Ok(Self {
-            height: Height(wire.height),
-            round: wire.round,
-            block_hash: wire.block_hash.as_slice().try_into()?,
-        })
-    }
-}
-
-impl From<&Precommit> for wire::Precommit {
-    fn from(precommit: &Precommit) -> Self {
-        Self { height: precommit.height.0, round: precommit.round, block_hash: precommit.block_hash.to_vec() }
     }
 }
 

@@ -99,6 +99,9 @@ pub enum ProtoError {
         /// Claimed signer.
         signer: PublicKey,
     },
+    /// Two messages that one validator may have signed both, or that are not of one validator.
+    #[error("the two messages are no equivocation")]
+    NoEquivocation,
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness for a new key")]
     Randomness,

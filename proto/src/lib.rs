@@ -14,6 +14,7 @@ pub mod receipt;
 pub mod report;
 pub mod signing;
 pub mod transaction;
+pub mod vote;
 pub mod wire;
 
 pub use codec::Canonical;

@@ -23,8 +23,10 @@ pub const CERTIFICATE_BYTES: usize = 64 << 10;
 pub const COMMITTED_BLOCK_BYTES: usize = BLOCK_BYTES + CERTIFICATE_BYTES + 64;
 /// A block header.
 pub const HEADER_BYTES: usize = 512;
-/// A precommit.
-pub const PRECOMMIT_BYTES: usize = 64;
+/// A vote.
+pub const VOTE_BYTES: usize = 64;
+/// A proposal of a round.
+pub const PROPOSAL_BYTES: usize = 64;
 /// A genesis.
 pub const GENESIS_BYTES: usize = 8 << 20;
 /// The report of an epoch.
@@ -71,5 +73,5 @@ const _: () = {
     assert!(VERIFYING_KEY_BYTES + NAME_BYTES + 128 <= TRANSACTION_BYTES);
     assert!(TRANSACTION_BYTES + 128 <= MESSAGE_BYTES);
     assert!(TRANSACTION_BYTES + 128 + HEADER_BYTES <= BLOCK_BYTES);
-    assert!(VALIDATORS * 128 + PRECOMMIT_BYTES <= CERTIFICATE_BYTES);
+    assert!(VALIDATORS * 128 + VOTE_BYTES <= CERTIFICATE_BYTES);
 };

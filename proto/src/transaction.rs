@@ -5,6 +5,7 @@ use crate::error::ProtoError;
 use crate::id::{ModelId, PublicKey};
 use crate::receipt::Receipt;
 use crate::signing::Payload;
+use crate::vote::Equivocation;
 use crate::{limits, wire};
 
 /// A change and its place in the order of its signer.
@@ -27,6 +28,8 @@ pub enum Body {
     Transfer(Transfer),
     /// A validator attests of one assignment.
     Receipt(Box<Receipt>),
+    /// Anyone proves that a validator signed what it may not.
+    Equivocation(Equivocation),
 }
 
 /// The verifying key stands for the model.
@@ -99,6 +102,7 @@ impl TryFrom<wire::Transaction> for Transaction {
             wire::transaction::Body::RegisterMiner(body) => Body::RegisterMiner(body.try_into()?),
             wire::transaction::Body::Transfer(body) => Body::Transfer(body.try_into()?),
             wire::transaction::Body::Receipt(body) => Body::Receipt(Box::new(body.try_into()?)),
+            wire::transaction::Body::Equivocation(body) => Body::Equivocation(body.try_into()?),
         };
         Ok(Self { nonce: wire.nonce, body })
     }
@@ -111,6 +115,7 @@ impl From<&Transaction> for wire::Transaction {
             Body::RegisterMiner(body) => wire::transaction::Body::RegisterMiner(body.into()),
             Body::Transfer(body) => wire::transaction::Body::Transfer(body.into()),
             Body::Receipt(body) => wire::transaction::Body::Receipt(body.as_ref().into()),
+            Body::Equivocation(body) => wire::transaction::Body::Equivocation(body.into()),
         };
         Self { nonce: transaction.nonce, body: Some(body) }
     }

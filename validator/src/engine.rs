@@ -81,7 +81,7 @@ impl Engine {
     /// This validator's precommit, which is a certificate.
     fn certify(&self, block: &Block) -> CommitCertificate {
         let precommit = Precommit { height: block.header.height, round: 0, block_hash: block.header.hash() };
-        let signed = self.key.sign(&block.header.chain_id, precommit);
+        let signed = self.key.sign(&block.header.chain_id, precommit.vote());
         let signature =
             CommitSignature { validator: signed.signer(), signature: signed.envelope().signature };
         CommitCertificate { precommit, signatures: vec![signature] }

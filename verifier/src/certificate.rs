@@ -1,12 +1,13 @@
 //! Commit certificates: a block counts if validators with more than two thirds of the voting power signed it.
 //!
 //! `3 * signed > 2 * total`, each validator counted once, every signature over
-//! `Precommit{height, round, block_hash}`.
+//! precommit of the certificate's height, round and block.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_proto::block::{BlockHeader, CommitCertificate, Precommit};
+use assay_proto::block::{BlockHeader, CommitCertificate};
 use assay_proto::genesis::{Genesis, GenesisValidator};
+use assay_proto::vote::Vote;
 use assay_proto::{Canonical, ChainId, Payload, PublicKey, signing};
 
 use crate::error::Reason;
@@ -23,6 +24,17 @@ impl ValidatorSet {
     pub fn of(genesis: &Genesis) -> Self {
         let pair = |validator: &GenesisValidator| (validator.public_key, validator.power);
         let power: BTreeMap<_, _> = genesis.validators.iter().map(pair).collect();
+        let total = power.values().fold(0, |sum: u64, &power| sum.saturating_add(power));
+        Self { power, total }
+    }
+
+    /// The set without some of its members; with all of them if none would be left.
+    pub(crate) fn without(&self, gone: impl Fn(&PublicKey) -> bool) -> Self {
+        let power: BTreeMap<_, _> =
+            self.power.iter().filter(|(key, _)| !gone(key)).map(|(&key, &power)| (key, power)).collect();
+        if power.is_empty() {
+            return self.clone();
+        }
         let total = power.values().fold(0, |sum: u64, &power| sum.saturating_add(power));
         Self { power, total }
     }
@@ -59,7 +71,7 @@ pub fn verify(
     if precommit.block_hash != expected || precommit.height != header.height {
         return Err(Reason::CertificateBlock { expected, got: precommit.block_hash });
     }
-    let payload = precommit.encode();
+    let payload = precommit.vote().encode();
     let (mut seen, mut signed) = (BTreeSet::new(), 0_u64);
     for entry in &certificate.signatures {
         let power = validators.power.get(&entry.validator);
@@ -67,7 +79,7 @@ pub fn verify(
         if !seen.insert(entry.validator) {
             return Err(Reason::CertificateDuplicate(entry.validator));
         }
-        signing::verify(Precommit::KIND, chain, &payload, &entry.validator, &entry.signature)
+        signing::verify(Vote::KIND, chain, &payload, &entry.validator, &entry.signature)
             .map_err(Reason::CertificateSignature)?;
         signed = signed.saturating_add(*power);
     }

@@ -209,6 +209,22 @@ pub enum Reason {
     #[error("the chain has its greatest number of miners, {0}")]
     Miners(usize),
 
+    // Equivocations.
+    /// The messages do not hold, or one validator may have signed both.
+    #[error("the evidence proves no equivocation")]
+    Equivocation(#[source] ProtoError),
+    /// It was proven before.
+    #[error("the validator {0} was found to equivocate before")]
+    OffenderKnown(PublicKey),
+    /// A height that is not decided yet.
+    #[error("an equivocation at height {got} cannot be judged at height {height}")]
+    OffenceHeight {
+        /// Where it happened.
+        got: Height,
+        /// Where it is judged.
+        height: Height,
+    },
+
     // Receipts.
     /// Signed by a key that is no validator.
     #[error("it is signed by {0}, which is not a validator")]

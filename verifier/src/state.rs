@@ -117,6 +117,15 @@ pub struct Miner {
     pub work: Work,
 }
 
+/// A validator that signed what it may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Offender {
+    /// Height that it equivocated at.
+    pub offence: Height,
+    /// First height that it is no validator of.
+    pub removed: Height,
+}
+
 /// The ledger after a block. Values of this type come from a genesis and valid blocks, or from the records of one
 /// that did.
 #[derive(Clone, Debug)]
@@ -130,6 +139,7 @@ pub struct State {
     pub(crate) models: BTreeMap<ModelId, Model>,
     pub(crate) miners: BTreeMap<PublicKey, Miner>,
     pub(crate) clients: BTreeMap<PublicKey, ClientJobs>,
+    pub(crate) offenders: BTreeMap<PublicKey, Offender>,
     pub(crate) keys: BTreeMap<KeyDigest, Arc<[u8]>>,
 }
 
@@ -150,6 +160,7 @@ impl State {
             models: BTreeMap::new(),
             miners: BTreeMap::new(),
             clients: BTreeMap::new(),
+            offenders: BTreeMap::new(),
             keys: BTreeMap::new(),
             genesis: Arc::new(genesis),
             genesis_hash,
@@ -176,7 +187,7 @@ impl State {
         &self.genesis.parameters
     }
 
-    /// Validators.
+    /// Validators of the next block: those of the genesis without the offenders that are removed by then.
     pub fn validators(&self) -> &ValidatorSet {
         &self.validators
     }
@@ -224,6 +235,22 @@ impl State {
     /// Nonces of a client, if it has had a receipt.
     pub fn client(&self, key: &PublicKey) -> Option<&ClientJobs> {
         self.clients.get(key)
+    }
+
+    /// Validators that signed what they may not, in ascending order of their keys.
+    pub fn offenders(&self) -> impl Iterator<Item = (&PublicKey, &Offender)> {
+        self.offenders.iter()
+    }
+
+    /// Sets the head, and with it who may commit the block after it.
+    pub(crate) fn set_head(&mut self, head: Head) {
+        self.head = head;
+        let next = head.height.next();
+        let gone = |key: &PublicKey| self.offenders.get(key).is_some_and(|offender| offender.removed <= next);
+        let set = ValidatorSet::of(&self.genesis).without(gone);
+        if set != *self.validators {
+            self.validators = Arc::new(set);
+        }
     }
 
     /// The epoch that a block at this height belongs to.

@@ -49,7 +49,8 @@ fn every_message_has_one_encoding() {
     samples::transactions().iter().for_each(check);
     check(&samples::header());
     check(&samples::block());
-    check(&samples::precommit());
+    check(&samples::vote());
+    check(&samples::round_proposal());
     check(&samples::committed().certificate);
     check(&samples::committed());
     check(&samples::genesis());
@@ -65,7 +66,8 @@ fn unknown_fields_are_refused_in_every_message() {
     samples::transactions().iter().for_each(check_additions);
     check_additions(&samples::header());
     check_additions(&samples::block());
-    check_additions(&samples::precommit());
+    check_additions(&samples::vote());
+    check_additions(&samples::round_proposal());
     check_additions(&samples::committed());
     check_additions(&samples::genesis());
     check_additions(&samples::report());
@@ -73,15 +75,15 @@ fn unknown_fields_are_refused_in_every_message() {
 
 #[test]
 fn a_repeated_scalar_an_overlong_varint_and_an_explicit_default_are_refused() {
-    let bytes = samples::precommit().encode();
-    assert_eq!(bytes[..2], [0x08, 0x01]);
-    let not_canonical = Err(ProtoError::NotCanonical { what: "precommit" });
-    let twice = [&[0x08, 0x01], bytes.as_slice()].concat();
-    assert_eq!(assay_proto::block::Precommit::decode(&twice), not_canonical);
-    let overlong = [&[0x08, 0x81, 0x00], &bytes[2..]].concat();
-    assert_eq!(assay_proto::block::Precommit::decode(&overlong), not_canonical);
+    let bytes = samples::vote().encode();
+    assert_eq!(bytes[..2], [0x08, 0x02]);
+    let not_canonical = Err(ProtoError::NotCanonical { what: "vote" });
+    let twice = [&[0x08, 0x02], bytes.as_slice()].concat();
+    assert_eq!(assay_proto::vote::Vote::decode(&twice), not_canonical);
+    let overlong = [&[0x08, 0x82, 0x00], &bytes[2..]].concat();
+    assert_eq!(assay_proto::vote::Vote::decode(&overlong), not_canonical);
     let zero = [&[0x08, 0x00], &bytes[4..]].concat();
-    assert_eq!(assay_proto::block::Precommit::decode(&zero), not_canonical);
+    assert_eq!(assay_proto::vote::Vote::decode(&zero), not_canonical);
 }
 
 proptest! {
@@ -102,7 +104,7 @@ proptest! {
             assay_proto::transaction::Transaction,
             assay_proto::block::BlockHeader,
             assay_proto::block::Block,
-            assay_proto::block::Precommit,
+            assay_proto::vote::Vote,
             assay_proto::block::CommittedBlock,
             assay_proto::genesis::Genesis,
             assay_proto::report::EpochReport

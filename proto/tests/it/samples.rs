@@ -8,6 +8,7 @@ use assay_proto::job::{Job, Output, Proof};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
 use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::vote::{Equivocation, Proposal, Vote};
 use assay_proto::{
     BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root, SecretKey, Signature, Signed,
 };
@@ -66,6 +67,7 @@ pub fn transactions() -> Vec<Transaction> {
         }),
         Body::Transfer(Transfer { to: PublicKey([4; 32]), amount: 1 }),
         Body::Receipt(Box::new(receipt(Verdict::Verified))),
+        Body::Equivocation(equivocation()),
     ];
     (1..).zip(bodies).map(|(nonce, body)| Transaction { nonce, body }).collect()
 }
@@ -96,8 +98,21 @@ pub fn precommit() -> Precommit {
     Precommit { height: Height(1), round: 2, block_hash: header().hash() }
 }
 
+pub fn vote() -> Vote {
+    precommit().vote()
+}
+
+pub fn round_proposal() -> Proposal {
+    Proposal { height: Height(1), round: 2, block_hash: header().hash(), valid_round: Some(0) }
+}
+
+pub fn equivocation() -> Equivocation {
+    let sign = |vote| key(3).sign(&chain(), vote).into_envelope();
+    Equivocation::new(sign(vote()), sign(Vote { block_hash: None, ..vote() })).unwrap()
+}
+
 pub fn committed() -> CommittedBlock {
-    let vote = key(3).sign(&chain(), precommit());
+    let vote = key(3).sign(&chain(), precommit().vote());
     let signature = CommitSignature { validator: vote.signer(), signature: vote.envelope().signature };
     let certificate = CommitCertificate { precommit: precommit(), signatures: vec![signature] };
     CommittedBlock { block: block(), certificate }

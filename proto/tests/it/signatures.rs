@@ -2,6 +2,7 @@
 
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::transaction::Transaction;
+use assay_proto::vote::{Proposal, Vote};
 use assay_proto::{
     Canonical, ChainId, Envelope, JobId, Payload, ProtoError, PublicKey, SecretKey, Signature, signing, wire,
 };
@@ -56,8 +57,7 @@ fn a_signature_of_another_kind_is_refused() {
 
 #[test]
 fn kinds_are_distinct_and_none_is_a_prefix_that_could_be_continued() {
-    let kinds =
-        [Job::KIND, Output::KIND, Proof::KIND, Transaction::KIND, assay_proto::block::Precommit::KIND];
+    let kinds = [Job::KIND, Output::KIND, Proof::KIND, Transaction::KIND, Vote::KIND, Proposal::KIND];
     for (index, kind) in kinds.iter().enumerate() {
         assert!(!kind.contains('\0'));
         assert!(kinds.iter().skip(index + 1).all(|other| other != kind));

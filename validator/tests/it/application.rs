@@ -44,7 +44,7 @@ fn peer(key: SecretKey, genesis: &Genesis) -> Peer {
 fn certificate(block: &Block, signers: &[Peer]) -> CommitCertificate {
     let precommit = Precommit { height: block.header.height, round: 0, block_hash: block.header.hash() };
     let sign = |peer: &Peer| {
-        let signed = peer.key.sign(&block.header.chain_id, precommit);
+        let signed = peer.key.sign(&block.header.chain_id, precommit.vote());
         CommitSignature { validator: signed.signer(), signature: signed.envelope().signature }
     };
     CommitCertificate { precommit, signatures: signers.iter().map(sign).collect() }

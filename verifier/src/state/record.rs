@@ -7,7 +7,7 @@ use assay_proto::genesis::Genesis;
 use assay_proto::{Height, ModelId, PublicKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{Account, Head, KeyDigest, Miner, Model, State, Supply};
+use super::{Account, Head, KeyDigest, Miner, Model, Offender, State, Supply};
 use crate::error::Reason;
 use crate::jobs::ClientJobs;
 
@@ -26,6 +26,8 @@ pub enum Record {
     Miner(PublicKey, Miner),
     /// Nonces of a client.
     Client(PublicKey, ClientJobs),
+    /// A validator that signed what it may not.
+    Offender(PublicKey, Offender),
     /// Bytes of a verifying key.
     Key(KeyDigest, Arc<[u8]>),
 }
@@ -60,6 +62,7 @@ const MODEL: u8 = 3;
 const MINER: u8 = 4;
 const CLIENT: u8 = 5;
 const KEY: u8 = 6;
+const OFFENDER: u8 = 7;
 
 impl Record {
     /// `tag || id`.
@@ -72,6 +75,7 @@ impl Record {
             Self::Model(id, _) => tagged(MODEL, &id.0),
             Self::Miner(id, _) => tagged(MINER, &id.0),
             Self::Client(id, _) => tagged(CLIENT, &id.0),
+            Self::Offender(id, _) => tagged(OFFENDER, &id.0),
             Self::Key(id, _) => tagged(KEY, &id.0),
         }
     }
@@ -85,6 +89,7 @@ impl Record {
             Self::Model(_, value) => encode(value),
             Self::Miner(_, value) => encode(value),
             Self::Client(_, value) => encode(value),
+            Self::Offender(_, value) => encode(value),
             Self::Key(_, bytes) => bytes.to_vec(),
         }
     }
@@ -111,6 +116,7 @@ impl Record {
             MODEL => Ok(Self::Model(ModelId(id), decode(key, value)?)),
             MINER => Ok(Self::Miner(PublicKey(id), decode(key, value)?)),
             CLIENT => Ok(Self::Client(PublicKey(id), decode(key, value)?)),
+            OFFENDER => Ok(Self::Offender(PublicKey(id), decode(key, value)?)),
             KEY if KeyDigest::of(value) == KeyDigest(id) => Ok(Self::Key(KeyDigest(id), value.into())),
             KEY => Err(RecordError::Value { key: name(key) }),
             _ => Err(unknown()),
@@ -138,7 +144,8 @@ pub(super) fn all(state: &State) -> impl Iterator<Item = Record> + '_ {
     let miners = state.miners.iter().map(|(&id, value)| Record::Miner(id, value.clone()));
     let clients = state.clients.iter().map(|(&id, value)| Record::Client(id, value.clone()));
     let keys = state.keys.iter().map(|(&id, value)| Record::Key(id, value.clone()));
-    single.into_iter().chain(accounts).chain(models).chain(miners).chain(clients).chain(keys)
+    let offenders = state.offenders.iter().map(|(&id, &value)| Record::Offender(id, value));
+    single.into_iter().chain(accounts).chain(models).chain(miners).chain(clients).chain(keys).chain(offenders)
 }
 
 pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
@@ -153,6 +160,7 @@ pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
     records.extend(changed(&old.models, &new.models).map(|(&id, value)| Record::Model(id, value.clone())));
     records.extend(changed(&old.miners, &new.miners).map(|(&id, value)| Record::Miner(id, value.clone())));
     records.extend(changed(&old.clients, &new.clients).map(|(&id, value)| Record::Client(id, value.clone())));
+    records.extend(changed(&old.offenders, &new.offenders).map(|(&id, &value)| Record::Offender(id, value)));
     // The bytes under a digest never change.
     let keys = new.keys.iter().filter(|(digest, _)| !old.keys.contains_key(digest));
     records.extend(keys.map(|(&id, value)| Record::Key(id, value.clone())));
@@ -182,10 +190,11 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
             Record::Model(id, value) => drop(state.models.insert(id, value)),
             Record::Miner(id, value) => drop(state.miners.insert(id, value)),
             Record::Client(id, value) => drop(state.clients.insert(id, value)),
+            Record::Offender(id, value) => drop(state.offenders.insert(id, value)),
             Record::Key(id, value) => drop(state.keys.insert(id, value)),
         }
     }
-    state.head = head.ok_or(RecordError::Missing("head"))?;
+    state.set_head(head.ok_or(RecordError::Missing("head"))?);
     state.supply = supply.ok_or(RecordError::Missing("supply"))?;
     let registered: BTreeSet<KeyDigest> = state.models.values().map(|model| model.key).collect();
     if registered != state.keys.keys().copied().collect() {

@@ -3,14 +3,15 @@
 use assay_proto::job::Job;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::transaction::{RegisterMiner, RegisterModel};
-use assay_proto::{JobId, PublicKey, Signed};
+use assay_proto::vote::Offence;
+use assay_proto::{Height, JobId, PublicKey, Signed};
 
 use super::LoggedReceipt;
 use super::prepare::{Action, Judged, Prepared};
 use crate::error::Reason;
 use crate::jobs::ClientJobs;
 use crate::proof::VerifyingKey;
-use crate::state::{Account, KeyCache, KeyDigest, Miner, Model, State, Work};
+use crate::state::{Account, KeyCache, KeyDigest, Miner, Model, Offender, State, Work};
 use crate::{epoch, limits, receipt};
 
 /// The effect of a receipt.
@@ -51,6 +52,10 @@ pub(crate) fn execute(
         }
         Action::Transfer(body) => {
             pay(state, signer, body.to, body.amount)?;
+            None
+        }
+        Action::Equivocation(offence) => {
+            remove_validator(state, offence)?;
             None
         }
         Action::Receipt(judged) => Some(settle(state, signer, *judged, keys)?),
@@ -111,6 +116,24 @@ fn register_miner(state: &mut State, signer: PublicKey, body: RegisterMiner) -> 
     let miner = state.miners.entry(signer).or_insert_with(fresh);
     miner.endpoint = body.endpoint;
     miner.models = body.model_ids.into_iter().collect();
+    Ok(())
+}
+
+/// A validator that equivocated leaves the set, at a height that everybody knows one block ahead.
+fn remove_validator(state: &mut State, offence: Offence) -> Result<(), Reason> {
+    let Offence { validator, height: offence, round: _ } = offence;
+    let height = state.head.height;
+    if state.offenders.contains_key(&validator) {
+        return Err(Reason::OffenderKnown(validator));
+    }
+    if !state.validators().contains(&validator) {
+        return Err(Reason::NotValidator(validator));
+    }
+    if offence >= height {
+        return Err(Reason::OffenceHeight { got: offence, height });
+    }
+    let removed = Height(height.0.saturating_add(limits::REMOVAL_BLOCKS));
+    state.offenders.insert(validator, Offender { offence, removed });
     Ok(())
 }
 

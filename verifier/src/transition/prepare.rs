@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use assay_proto::job::Job;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::vote::Offence;
 use assay_proto::{ChainId, Envelope, ModelId, PublicKey, Signed};
 use rayon::prelude::*;
 
@@ -37,6 +38,8 @@ pub(super) enum Action {
     Transfer(Transfer),
     /// The receipt with its evidence judged.
     Receipt(Box<Judged>),
+    /// What the evidence proves.
+    Equivocation(Offence),
 }
 
 #[derive(Debug)]
@@ -77,6 +80,7 @@ pub(crate) fn prepare(
             Content::RegisterModel(body, key) => Action::RegisterModel(body, key),
             Content::RegisterMiner(body) => Action::RegisterMiner(body),
             Content::Transfer(body) => Action::Transfer(body),
+            Content::Equivocation(offence) => Action::Equivocation(offence),
             Content::Receipt(receipt, job) => {
                 Action::Receipt(Box::new(judged(*receipt, job, examined, proofs.remove(&index))))
             }
@@ -98,6 +102,7 @@ enum Content {
     RegisterMiner(RegisterMiner),
     Transfer(Transfer),
     Receipt(Box<Receipt>, Signed<Job>),
+    Equivocation(Offence),
 }
 
 fn open(chain: &ChainId, envelope: &Envelope) -> Result<Opened, Reason> {
@@ -114,6 +119,9 @@ fn open(chain: &ChainId, envelope: &Envelope) -> Result<Opened, Reason> {
         Body::Receipt(receipt) => {
             let job = receipt::open_job(chain, &receipt.evidence.job)?;
             Content::Receipt(receipt, job)
+        }
+        Body::Equivocation(evidence) => {
+            Content::Equivocation(evidence.open(chain).map_err(Reason::Equivocation)?)
         }
     };
     Ok(Opened { signer, nonce, content })
@@ -133,7 +141,10 @@ fn registrations(opened: &[Result<Opened, Reason>]) -> BTreeMap<ModelId, &Verify
 fn receipt_of(opened: &Result<Opened, Reason>) -> Option<(&Receipt, &Signed<Job>)> {
     match &opened.as_ref().ok()?.content {
         Content::Receipt(receipt, job) => Some((receipt, job)),
-        Content::RegisterModel(..) | Content::RegisterMiner(_) | Content::Transfer(_) => None,
+        Content::RegisterModel(..)
+        | Content::RegisterMiner(_)
+        | Content::Transfer(_)
+        | Content::Equivocation(_) => None,
     }
 }
 

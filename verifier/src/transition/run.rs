@@ -59,7 +59,7 @@ impl Ended {
 
     /// The transition under a header.
     pub(crate) fn into_transition(mut self, before: &State, header: &BlockHeader) -> Transition {
-        self.state.head = Head { height: header.height, hash: header.hash(), time_ms: header.time_ms };
+        self.state.set_head(Head { height: header.height, hash: header.hash(), time_ms: header.time_ms });
         let records = self.state.changes_since(before);
         Transition { state: self.state, records, receipts: self.receipts, report: self.report }
     }

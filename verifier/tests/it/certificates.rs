@@ -47,7 +47,7 @@ fn a_signer_counts_once_and_must_be_a_validator() {
     let got = check(&world, &twice);
     assert!(matches!(got, Err(Reason::CertificateDuplicate(key)) if key == validator(0).public_key()));
     let mut stranger = world.certificate(&block, &[0, 1]);
-    let signed = key(99).sign(&chain(), stranger.precommit);
+    let signed = key(99).sign(&chain(), stranger.precommit.vote());
     stranger
         .signatures
         .push(CommitSignature { validator: signed.signer(), signature: signed.envelope().signature });

@@ -196,7 +196,7 @@ impl World {
     pub fn certificate(&self, block: &Block, signers: &[u8]) -> CommitCertificate {
         let precommit = Precommit { height: block.header.height, round: 0, block_hash: block.header.hash() };
         let sign = |&n: &u8| {
-            let signed = validator(n).sign(&self.chain, precommit);
+            let signed = validator(n).sign(&self.chain, precommit.vote());
             CommitSignature { validator: signed.signer(), signature: signed.envelope().signature }
         };
         CommitCertificate { precommit, signatures: signers.iter().map(sign).collect() }
