@@ -1,0 +1,608 @@
+//! The conversation between the engine and the application, one message after another.
+//!
+//! ```text
+//! no height is started before there is a reason: the application wants a block, or a peer is ahead or votes already
+//! a block is judged only on top of its parent; one that comes early waits for its height
+//! a block is durable before the engine hears of it, a decision before the engine hears that it is
+//! ```
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_proto::vote::Equivocation;
+use assay_proto::{
+    BlockHash, Canonical, Envelope, Height as ChainHeight, PublicKey, Signature as ChainSignature,
+};
+use bytes::Bytes;
+use malachitebft_app_channel::app::engine::host::{HeightParams, Next, SyncedValueOutcome};
+use malachitebft_app_channel::app::streaming::{StreamContent, StreamId, StreamMessage};
+use malachitebft_app_channel::app::types::core::{
+    LinearTimeouts, Round, SignedMessage, Validity, VoteExtensionPolicy,
+};
+use malachitebft_app_channel::app::types::sync::RawDecidedValue;
+use malachitebft_app_channel::app::types::{
+    LocallyProposedValue, MisbehaviorEvidence, ProposedValue, SignedConsensusMsg,
+};
+use malachitebft_app_channel::{AppMsg, Channels, NetworkMsg, NetworkRequest};
+use malachitebft_core_types::{Proposal as _, Vote as _};
+use malachitebft_engine::util::events::Event;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::application::{Application, Fault, Proposed, Verdict};
+use crate::codec::{commit_certificate, extended};
+use crate::context::{Address, Context, Height, Part, Proposal, Start, ValidatorSet, Value, Vote};
+use crate::engine::{Mode, Status, Timeouts};
+use crate::error::Error;
+use crate::parts::{Streams, Whole, split};
+use crate::peers::{key_of, key_of_bytes};
+
+/// Time between looks at the peers while none are there, and between announcements of the own height.
+const TICK: Duration = Duration::from_millis(250);
+const TICKS_A_STATUS: u64 = 4;
+/// Time to wait for peers before the first height is started without them.
+const PEERS_TIME: Duration = Duration::from_secs(10);
+/// Blocks of one peer that wait for their height.
+const EARLY: usize = 2;
+/// Blocks of one answer to a node that catches up.
+const SYNC_BLOCKS: u64 = 64;
+
+/// Why the conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The node stops.
+    Told,
+    /// The engine stopped by itself.
+    Engine,
+    /// Everything that this key may have signed is decided.
+    Watched,
+}
+
+/// A height that is not started yet.
+struct Held {
+    reply: Reply,
+    wanted: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+enum Reply {
+    /// The first height of a run, which waits for peers until then.
+    First(oneshot::Sender<(Height, HeightParams<Context>)>, Instant),
+    Next(oneshot::Sender<Next<Context>>),
+}
+
+/// One side of the conversation.
+pub(crate) struct Driver {
+    application: Arc<dyn Application>,
+    own: PublicKey,
+    mode: Mode,
+    timeouts: Timeouts,
+    /// Validators of the height after the head.
+    set: ValidatorSet,
+    head: ChainHeight,
+    /// The height in progress; none while it is held.
+    started: Option<ChainHeight>,
+    held: Option<Held>,
+    streams: Streams,
+    early: BTreeMap<PublicKey, Vec<Whole>>,
+    heads: BTreeMap<PublicKey, ChainHeight>,
+    connected: Vec<PublicKey>,
+    status: watch::Sender<Status>,
+    gossip: mpsc::Receiver<Vec<u8>>,
+    sent: u64,
+    ticks: u64,
+}
+
+impl Driver {
+    pub fn new(
+        application: Arc<dyn Application>,
+        own: PublicKey,
+        mode: Mode,
+        timeouts: Timeouts,
+        gossip: mpsc::Receiver<Vec<u8>>,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        let (head, set) = (application.head(), ValidatorSet::new(application.validators()));
+        let mut driver = Self {
+            application,
+            own,
+            mode,
+            timeouts,
+            set,
+            head,
+            started: None,
+            held: None,
+            streams: Streams::default(),
+            early: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            connected: Vec::new(),
+            status,
+            gossip,
+            sent: 0,
+            ticks: 0,
+        };
+        driver.begin(mode);
+        driver
+    }
+
+    /// A new run of the engine.
+    pub fn begin(&mut self, mode: Mode) {
+        self.mode = mode;
+        (self.started, self.held) = (None, None);
+        (self.streams, self.early) = (Streams::default(), BTreeMap::new());
+        self.connected.clear();
+        self.status.send_modify(|status| {
+            status.signing = mode == Mode::Sign;
+            status.peers.clear();
+        });
+        match mode {
+            Mode::Sign => tracing::info!(head = %self.head, "takes part in consensus"),
+            Mode::Watch(Some(until)) => tracing::warn!(%until, "watches until this height is decided"),
+            Mode::Watch(None) => tracing::warn!("watches until the height of the other validators is known"),
+        }
+    }
+
+    /// Answers the engine until one of the reasons to end.
+    pub async fn run(
+        &mut self,
+        channels: &mut Channels<Context>,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<End, Error> {
+        let mut events = channels.events.subscribe();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping(stopped.clone()) => return Ok(End::Told),
+                message = channels.consensus.recv() => match message {
+                    Some(message) => self.answer(message, channels).await?,
+                    None => return Ok(End::Engine),
+                },
+                event = events.recv() => {
+                    if let Ok(Event::Received(message)) = event {
+                        self.noticed(height_of(&message));
+                    }
+                }
+                () = wanted(&mut self.held) => self.release(),
+                Some(message) = self.gossip.recv() => self.publish(channels, Part::Gossip(message)).await,
+                _ = ticks.tick() => self.tick(channels).await,
+            }
+            if self.has_watched() {
+                return Ok(End::Watched);
+            }
+        }
+    }
+
+    async fn answer(&mut self, message: AppMsg<Context>, channels: &Channels<Context>) -> Result<(), Error> {
+        match message {
+            AppMsg::ConsensusReady { reply } => {
+                self.hold(Reply::First(reply, Instant::now() + PEERS_TIME));
+            }
+            AppMsg::StartedRound { height, round, proposer, reply_value, .. } => {
+                tracing::debug!(%height, %round, %proposer, "round");
+                self.started = Some(height.into());
+                let round = round.as_u32().unwrap_or(0);
+                self.status.send_modify(|status| {
+                    status.round = round;
+                    status.extra_rounds = status.extra_rounds.saturating_add(u64::from(round.min(1)));
+                });
+                let values = self.judge_early().await?;
+                answered(reply_value.send(values));
+            }
+            AppMsg::GetValue { height, round, reply, .. } => {
+                if self.head.next() != height.into() {
+                    tracing::error!(%height, head = %self.head, "a value is asked for at another height");
+                    return Ok(());
+                }
+                let number = round.as_u32().unwrap_or(0);
+                let Proposed { hash, bytes } = self.blocking(move |app| app.propose(number)).await?;
+                answered(reply.send(LocallyProposedValue::new(height, round, Value(hash))));
+                let start = Start {
+                    height,
+                    round,
+                    valid_round: Round::Nil,
+                    proposer: Address(self.own),
+                    value: Value(hash),
+                    length: length(&bytes),
+                };
+                self.publish_block(channels, start, &bytes).await;
+            }
+            AppMsg::RestreamProposal { height, round, valid_round, address, value_id } => {
+                let hash = value_id.0;
+                if let Some(bytes) = self.blocking(move |app| app.undecided(&hash)).await? {
+                    let (proposer, length) = (address, length(&bytes));
+                    let start = Start { height, round, valid_round, proposer, value: value_id, length };
+                    self.publish_block(channels, start, &bytes).await;
+                }
+            }
+            AppMsg::ReceivedProposalPart { from, published_by, part, reply } => {
+                let value = match key_of(&published_by.unwrap_or(from)) {
+                    Some(key) => self.take_part(key, part).await?,
+                    None => None,
+                };
+                answered(reply.send(value));
+            }
+            AppMsg::Decided { certificate, reply, .. } => {
+                let Some(certificate) = commit_certificate(&certificate) else { return Err(Error::Stopped) };
+                self.blocking(move |app| app.decide(certificate)).await?;
+                self.advance();
+                answered(reply.send(()));
+            }
+            AppMsg::Finalized { evidence, reply, .. } => {
+                for evidence in equivocations(&evidence) {
+                    self.blocking(move |app| app.accuse(evidence)).await?;
+                }
+                self.hold(Reply::Next(reply));
+            }
+            AppMsg::GetHistoryMinHeight { reply } => {
+                let earliest = self.blocking(|app| app.earliest()).await?;
+                answered(reply.send(earliest.into()));
+            }
+            AppMsg::GetDecidedValues { range, reply } => {
+                let (first, last) = (range.start().0, range.end().0);
+                let last = last.min(first.saturating_add(SYNC_BLOCKS)).min(self.head.0);
+                let values = self.blocking(move |app| decided(app, first, last)).await?;
+                answered(reply.send(values));
+            }
+            AppMsg::ProcessSyncedValue { height, round, proposer, value_bytes, reply } => {
+                let outcome = if self.head.next() == height.into() {
+                    let verdict = self.blocking(move |app| app.validate(&value_bytes, false)).await?;
+                    let value = |value, valid| ProposedValue {
+                        height,
+                        round,
+                        valid_round: Round::Nil,
+                        proposer,
+                        value: Value(value),
+                        validity: Validity::from_bool(valid),
+                    };
+                    match verdict {
+                        Verdict::Valid(hash) => SyncedValueOutcome::Verdict(value(hash, true)),
+                        Verdict::Invalid(hash) => SyncedValueOutcome::Verdict(value(hash, false)),
+                        Verdict::NoBlock => SyncedValueOutcome::PeerFault,
+                    }
+                } else {
+                    SyncedValueOutcome::LocalTransientError
+                };
+                answered(reply.send(outcome));
+            }
+            AppMsg::ExtendVote { reply, .. } => answered(reply.send(None)),
+            AppMsg::VerifyVoteExtensions { extensions, reply, .. } => {
+                answered(reply.send(extensions.into_iter().map(|(address, _)| (address, Ok(()))).collect()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the next height back until there is a reason for it.
+    fn hold(&mut self, reply: Reply) {
+        self.started = None;
+        let own_turn =
+            self.set.proposer(self.head.next().0, 0).is_some_and(|validator| validator.key() == self.own);
+        let application = Arc::clone(&self.application);
+        let alone = self.is_alone();
+        let wanted: Pin<Box<dyn Future<Output = ()> + Send>> = match reply {
+            // Others may be in the middle of a height: they are found out by taking part in it.
+            Reply::First(..) if !alone => Box::pin(std::future::pending()),
+            Reply::First(..) | Reply::Next(_) => Box::pin(async move { application.wanted(own_turn).await }),
+        };
+        self.held = Some(Held { reply, wanted });
+        self.consider();
+    }
+
+    /// Starts the held height where what is known of the peers is reason enough.
+    fn consider(&mut self) {
+        let Some(held) = &self.held else { return };
+        let ahead = self.heads.values().any(|head| *head > self.head);
+        let early = self.early.values().flatten().any(|whole| whole.start.height.0 > self.head.0);
+        let first = match &held.reply {
+            Reply::First(_, until) if !self.is_alone() => self.has_peers() || *until <= Instant::now(),
+            Reply::First(..) | Reply::Next(_) => false,
+        };
+        if ahead || early || first {
+            self.release();
+        }
+    }
+
+    /// Somebody has voted or proposed at a height.
+    fn noticed(&mut self, height: ChainHeight) {
+        if height > self.head {
+            match &self.held {
+                Some(Held { reply: Reply::Next(_), .. }) => self.release(),
+                Some(Held { reply: Reply::First(..), .. }) | None => {}
+            }
+        }
+    }
+
+    /// Starts the height after the head.
+    fn release(&mut self) {
+        let Some(Held { reply, .. }) = self.held.take() else { return };
+        let (height, parameters) = (Height::from(self.head.next()), self.parameters());
+        match reply {
+            Reply::First(reply, _) => answered(reply.send((height, parameters))),
+            Reply::Next(reply) => answered(reply.send(Next::Start(height, parameters))),
+        }
+    }
+
+    fn parameters(&self) -> HeightParams<Context> {
+        let Timeouts { propose, vote } = self.timeouts;
+        let timeouts = LinearTimeouts {
+            propose,
+            propose_delta: propose / 2,
+            prevote: vote,
+            prevote_delta: vote / 2,
+            precommit: vote,
+            precommit_delta: vote / 2,
+            rebroadcast: propose + vote,
+            ..LinearTimeouts::default()
+        };
+        HeightParams::new(self.set.clone(), timeouts, None)
+            .with_vote_extension_policy(VoteExtensionPolicy::Disabled)
+    }
+
+    /// A block was decided.
+    fn advance(&mut self) {
+        self.head = self.application.head();
+        self.set = ValidatorSet::new(self.application.validators());
+        let head = self.head;
+        self.streams.prune(head);
+        for blocks in self.early.values_mut() {
+            blocks.retain(|whole| whole.start.height.0 > head.0);
+        }
+    }
+
+    async fn take_part(
+        &mut self,
+        from: PublicKey,
+        message: StreamMessage<Part>,
+    ) -> Result<Option<ProposedValue<Context>>, Error> {
+        let StreamContent::Data(part) = message.content else { return Ok(None) };
+        let whole = match part {
+            Part::Head(height) => {
+                self.heads.insert(from, height.into());
+                self.consider();
+                return Ok(None);
+            }
+            Part::Gossip(message) => {
+                self.application.hear(from, message);
+                return Ok(None);
+            }
+            part @ (Part::Start(_) | Part::Chunk { .. }) => {
+                self.streams.take(from, &message.stream_id.to_bytes(), part, self.head)
+            }
+        };
+        let Some(whole) = whole else { return Ok(None) };
+        let height = ChainHeight::from(whole.start.height);
+        if self.started == Some(height) && height == self.head.next() {
+            return self.judge(whole).await;
+        }
+        if height > self.head {
+            let waiting = self.early.entry(from).or_default();
+            if waiting.len() >= EARLY {
+                waiting.remove(0);
+            }
+            waiting.push(whole);
+            if !matches!(self.held, Some(Held { reply: Reply::First(..), .. })) {
+                self.consider();
+            }
+        }
+        Ok(None)
+    }
+
+    async fn judge_early(&mut self) -> Result<Vec<ProposedValue<Context>>, Error> {
+        let next = self.head.next();
+        let mut ripe = Vec::new();
+        for blocks in self.early.values_mut() {
+            let (now, later) = std::mem::take(blocks)
+                .into_iter()
+                .partition(|whole: &Whole| whole.start.height == next.into());
+            ripe.extend::<Vec<Whole>>(now);
+            *blocks = later;
+        }
+        let mut values = Vec::new();
+        for whole in ripe {
+            values.extend(self.judge(whole).await?);
+        }
+        Ok(values)
+    }
+
+    /// What the application says about a block; nothing if its bytes are not those of the hash that came with it, since
+    /// anybody may have sent them.
+    async fn judge(&mut self, whole: Whole) -> Result<Option<ProposedValue<Context>>, Error> {
+        let Whole { start, bytes } = whole;
+        let claimed = start.value.0;
+        let verdict = self.blocking(move |app| app.validate(&bytes, true)).await?;
+        let (hash, valid): (BlockHash, bool) = match verdict {
+            Verdict::Valid(hash) => (hash, true),
+            Verdict::Invalid(hash) => (hash, false),
+            Verdict::NoBlock => return Ok(None),
+        };
+        if hash != claimed {
+            tracing::warn!(%claimed, %hash, "the parts of a block are of another one");
+            return Ok(None);
+        }
+        let Start { height, round, valid_round, proposer, value, length: _ } = start;
+        let validity = Validity::from_bool(valid);
+        Ok(Some(ProposedValue { height, round, valid_round, proposer, value, validity }))
+    }
+
+    async fn publish_block(&mut self, channels: &Channels<Context>, start: Start, bytes: &[u8]) {
+        if self.is_alone() {
+            return;
+        }
+        let name = self.stream_name();
+        for (sequence, part) in (0_u64..).zip(split(start, bytes)) {
+            send(
+                channels,
+                StreamMessage::new(StreamId::new(name.clone()), sequence, StreamContent::Data(part)),
+            )
+            .await;
+        }
+    }
+
+    async fn publish(&mut self, channels: &Channels<Context>, part: Part) {
+        if !self.is_alone() {
+            let name = self.stream_name();
+            send(channels, StreamMessage::new(StreamId::new(name), 0, StreamContent::Data(part))).await;
+        }
+    }
+
+    /// A name for a stream that no other one of this run has; the time tells runs apart.
+    fn stream_name(&mut self) -> Bytes {
+        self.sent = self.sent.wrapping_add(1);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        [now.as_nanos().to_be_bytes().as_slice(), &self.sent.to_be_bytes()].concat().into()
+    }
+
+    async fn tick(&mut self, channels: &Channels<Context>) {
+        if self.is_alone() {
+            return;
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        let waits = matches!(self.held, Some(Held { reply: Reply::First(..), .. }));
+        let due = self.ticks.is_multiple_of(TICKS_A_STATUS);
+        if due || waits {
+            if let Ok(Some(dump)) = NetworkRequest::dump_state(&channels.net_requests).await {
+                self.connected =
+                    dump.peers.keys().filter_map(|peer| key_of_bytes(&peer.to_bytes())).collect();
+            }
+            let (connected, heads) = (&self.connected, &mut self.heads);
+            heads.retain(|key, _| connected.contains(key));
+            let height = |key| (key, heads.get(&key).copied().unwrap_or_default());
+            let peers = connected.iter().copied().map(height).collect();
+            self.status.send_if_modified(|status| {
+                let changed = status.peers != peers;
+                status.peers = peers;
+                changed
+            });
+        }
+        if due {
+            self.publish(channels, Part::Head(self.head.into())).await;
+        }
+        self.consider();
+    }
+
+    /// Whether more than two thirds of the power are connected, this validator included.
+    fn has_peers(&self) -> bool {
+        self.set.is_quorum(|key| *key == self.own || self.connected.contains(key))
+    }
+
+    fn is_alone(&self) -> bool {
+        self.set.len() == 1 && self.set.contains(&self.own)
+    }
+
+    /// Whether a node that watches knows that everything its key may have signed is decided.
+    fn has_watched(&mut self) -> bool {
+        match self.mode {
+            Mode::Sign => false,
+            Mode::Watch(Some(until)) => self.head >= until,
+            Mode::Watch(None) => {
+                // More than half of what the others hold together, so that no few of them can lie about it alone.
+                let others = self.set.power(|key| *key != self.own);
+                let known = self.set.power(|key| *key != self.own && self.heads.contains_key(key));
+                if known.saturating_mul(2) <= others {
+                    return false;
+                }
+                let greatest = self.heads.values().copied().max().unwrap_or_default();
+                if greatest == ChainHeight(0) {
+                    return true;
+                }
+                // The height in progress may be the one after the greatest, or by now the one after that.
+                let until = greatest.next().next();
+                tracing::warn!(%until, "watches until this height is decided");
+                self.mode = Mode::Watch(Some(until));
+                false
+            }
+        }
+    }
+
+    /// Runs what blocks away from the threads that serve the network.
+    fn blocking<T, W>(&self, work: W) -> impl Future<Output = Result<T, Error>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&dyn Application) -> Result<T, Fault> + Send + 'static,
+    {
+        let application = Arc::clone(&self.application);
+        async move {
+            let work = tokio::task::spawn_blocking(move || work(application.as_ref()));
+            work.await?.map_err(Error::Application)
+        }
+    }
+}
+
+/// Resolves when the node stops, or when its handle is gone.
+async fn stopping(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// Resolves when the application wants the held height.
+async fn wanted(held: &mut Option<Held>) {
+    match held {
+        Some(held) => held.wanted.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn send(channels: &Channels<Context>, message: StreamMessage<Part>) {
+    // An error means that the engine has stopped, which the next message says too.
+    let _ = channels.network.send(NetworkMsg::PublishProposalPart(message)).await;
+}
+
+/// An engine that no longer waits for an answer has stopped, which the next message says too.
+fn answered<T>(sent: Result<(), T>) {
+    if sent.is_err() {
+        tracing::debug!("the engine did not wait for an answer");
+    }
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    // A block is bounded far below 4 GiB.
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+fn height_of(message: &SignedConsensusMsg<Context>) -> ChainHeight {
+    match message {
+        SignedConsensusMsg::Vote(vote) => vote.message.height().into(),
+        SignedConsensusMsg::Proposal(proposal) => proposal.message.height().into(),
+    }
+}
+
+/// Decided blocks for a node that catches up, as many as one answer may hold.
+fn decided(
+    application: &dyn Application,
+    first: u64,
+    last: u64,
+) -> Result<Vec<RawDecidedValue<Context>>, Fault> {
+    let (mut values, mut bytes) = (Vec::new(), 0_usize);
+    for height in first..=last {
+        let Some((block, certificate)) = application.decided(ChainHeight(height))? else { break };
+        bytes = bytes.saturating_add(block.len());
+        if !values.is_empty() && bytes > assay_proto::limits::BLOCK_BYTES {
+            break;
+        }
+        values.push(RawDecidedValue::new(block.into(), extended(&certificate)));
+    }
+    Ok(values)
+}
+
+/// The engine's findings as the ledger takes them.
+fn equivocations(evidence: &MisbehaviorEvidence<Context>) -> Vec<Equivocation> {
+    let votes = evidence.votes.iter().flat_map(|(_, pairs)| pairs);
+    let votes = votes.map(|(one, other)| (vote_envelope(one), vote_envelope(other)));
+    let proposals = evidence.proposals.iter().flat_map(|(_, pairs)| pairs);
+    let proposals = proposals.map(|(one, other)| (proposal_envelope(one), proposal_envelope(other)));
+    votes.chain(proposals).filter_map(|(one, other)| Equivocation::new(one?, other?).ok()).collect()
+}
+
+fn vote_envelope(signed: &SignedMessage<Context, Vote>) -> Option<Envelope> {
+    let signer = signed.message.validator_address().0;
+    let payload = signed.message.message()?.encode();
+    Some(Envelope { payload, signer, signature: ChainSignature(signed.signature.0) })
+}
+
+fn proposal_envelope(signed: &SignedMessage<Context, Proposal>) -> Option<Envelope> {
+    let signer = signed.message.validator_address().0;
+    let payload = signed.message.message()?.encode();
+    Some(Envelope { payload, signer, signature: ChainSignature(signed.signature.0) })
+}
