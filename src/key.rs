@@ -60,13 +60,18 @@ pub fn run(command: Command) -> Result<Answer> {
 
 /// Makes a key and its file; never overwrites one.
 pub fn create(path: &Path) -> Result<SecretKey> {
-    let name = || path.display().to_string();
     let key = SecretKey::generate()?;
+    write(path, &key)?;
+    Ok(key)
+}
+
+/// Writes a key to a new file.
+pub fn write(path: &Path, key: &SecretKey) -> Result<()> {
+    let name = || path.display().to_string();
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(name)?;
     let written = file.write_all(key.to_hex().as_bytes()).and_then(|()| file.write_all(b"\n"));
-    written.and_then(|()| file.sync_all()).with_context(name)?;
-    Ok(key)
+    written.and_then(|()| file.sync_all()).with_context(name)
 }
 
 /// Reads a key file.

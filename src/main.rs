@@ -4,6 +4,7 @@
 //! connection); every error is one line on standard error.
 
 mod audit;
+mod devnet;
 mod infer;
 mod key;
 mod miner;
@@ -46,6 +47,8 @@ enum Command {
     /// Run a validator
     #[command(subcommand)]
     Validator(validator::Command),
+    /// Run a network of validators and miners on this machine
+    Devnet(devnet::Arguments),
     /// Run a miner
     Miner(miner::Arguments),
     /// Ask for an inference and check its proof
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Key(command) => key::run(command),
         Command::Validator(command) => validator::run(command),
+        Command::Devnet(arguments) => devnet::run(&arguments),
         Command::Miner(arguments) => miner::run(arguments),
         Command::Infer(arguments) => infer::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),

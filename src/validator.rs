@@ -8,8 +8,8 @@
 //! ```
 
 mod export;
-mod init;
-mod register;
+pub mod init;
+pub mod register;
 mod start;
 mod status;
 
@@ -23,7 +23,7 @@ use crate::Answer;
 /// What to do with a validator.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Make a validator's home and the genesis of a new chain
+    /// Make a validator's home, and the genesis of a new chain
     Init(init::Arguments),
     /// Run a validator
     Start(start::Arguments),
@@ -47,22 +47,26 @@ pub fn run(command: Command) -> Result<Answer> {
 }
 
 /// Files of a validator's home.
-struct Home(PathBuf);
+pub struct Home(pub PathBuf);
 
 impl Home {
-    fn config(&self) -> PathBuf {
+    /// Its file.
+    pub fn config(&self) -> PathBuf {
         self.0.join("config.toml")
     }
 
-    fn genesis(&self) -> PathBuf {
+    /// Its file.
+    pub fn genesis(&self) -> PathBuf {
         self.0.join("genesis.bin")
     }
 
-    fn key(&self) -> PathBuf {
+    /// Its file.
+    pub fn key(&self) -> PathBuf {
         self.0.join("validator.key")
     }
 
-    fn path(&self) -> &Path {
+    /// The folder.
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -72,6 +76,6 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Runtime::new().context("the runtime")?.block_on(work)
 }
 
-async fn connect(endpoint: &str) -> Result<Client> {
+pub async fn connect(endpoint: &str) -> Result<Client> {
     Ok(Client::connect(endpoint, ClientOptions::default()).await?)
 }

@@ -1,4 +1,4 @@
-//! `assay validator init`: a new chain with one validator.
+//! `assay validator init`: the home of a validator of a new chain, or of one whose genesis is there already.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
-use assay_proto::{Canonical, ChainId, PublicKey};
+use assay_proto::{Canonical, ChainId, PublicKey, SecretKey, limits};
 
 use super::Home;
 use crate::{Answer, key, output};
@@ -16,12 +16,25 @@ pub const CONFIG: &str = include_str!("config.toml");
 
 /// Arguments of `assay validator init`.
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("chain").required(true).args(["chain_id", "genesis"]))]
 pub struct Arguments {
     /// Folder to make the home in; must hold none yet
     home: PathBuf,
-    /// Name of the chain: 1 to 64 of a-z, 0-9 and -. On a chain named test-* keys from a fixed seed may be registered
+    /// Name of a new chain: 1 to 64 of a-z, 0-9 and -. On a chain named test-* keys from a fixed seed may be registered
     #[arg(long)]
-    chain_id: ChainId,
+    chain_id: Option<ChainId>,
+    /// Genesis of a chain that this validator is one of
+    #[arg(long, value_name = "FILE", requires = "key")]
+    genesis: Option<PathBuf>,
+    /// Secret key of the validator [default: a new one]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Voting power of this validator on a new chain
+    #[arg(long, default_value_t = 1)]
+    power: u64,
+    /// Another validator of a new chain; may be repeated
+    #[arg(long = "validator", value_name = "PUBKEY=POWER", value_parser = account)]
+    validators: Vec<(PublicKey, u64)>,
     /// A balance that exists from the start; may be repeated
     #[arg(long = "account", value_name = "PUBKEY=BALANCE", value_parser = account)]
     accounts: Vec<(PublicKey, u64)>,
@@ -48,34 +61,36 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Answer> {
     let home = Home(arguments.home.clone());
-    let accounts = accounts(&arguments.accounts)?;
-    std::fs::create_dir_all(home.path()).with_context(|| home.path().display().to_string())?;
-    for path in [home.key(), home.config(), home.genesis()] {
-        ensure!(!path.exists(), "{}: exists already; a validator's home is made once", path.display());
+    // Before a key is made, so that a mistake leaves nothing behind.
+    let given = arguments.key.as_deref().map(key::load).transpose()?;
+    let genesis = match &arguments.genesis {
+        Some(path) => {
+            let bytes = output::read(path, limits::GENESIS_BYTES)?;
+            Some(Genesis::decode(&bytes).with_context(|| path.display().to_string())?)
+        }
+        None => None,
+    };
+    let accounts = sorted(&arguments.accounts)?;
+    sorted(&arguments.validators)?;
+    home.claim()?;
+    let secret = match &given {
+        Some(secret) => secret.clone(),
+        None => SecretKey::generate()?,
+    };
+    let genesis = match genesis {
+        Some(genesis) => genesis,
+        None => new_chain(arguments, accounts, secret.public_key())?,
+    };
+    let own = secret.public_key();
+    let is_own = |validator: &GenesisValidator| validator.public_key == own;
+    ensure!(genesis.validators.iter().any(is_own), "the genesis does not name {own} as a validator");
+    home.make(&secret, &genesis, CONFIG)?;
+    if given.is_none() {
+        // A key that was made here has signed nothing. What another has signed is found out at its start.
+        assay_validator::begin_signing(&home.path().join("data"), &genesis.chain_id, &own)?;
     }
-    let parameters = Parameters {
-        tempo: arguments.tempo,
-        emission: arguments.emission,
-        halving_epochs: arguments.halving_epochs,
-        reputation_rate_ppm: arguments.reputation_rate_ppm,
-        latency_target_us: arguments.latency_target_us,
-    };
-    parameters.check()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let key = key::create(&home.key())?;
-    let genesis = Genesis {
-        chain_id: arguments.chain_id.clone(),
-        time_ms: u64::try_from(now.as_millis()).context("the clock is far in the future")?,
-        validators: vec![GenesisValidator { public_key: key.public_key(), power: 1 }],
-        accounts,
-        parameters,
-    };
-    genesis.check()?;
-    output::write(&home.config(), |file| Ok(file.write_all(CONFIG.as_bytes())?))?;
-    output::write(&home.genesis(), |file| Ok(file.write_all(&genesis.encode())?))?;
 
-    let (chain, hash, public_key) =
-        (&genesis.chain_id, genesis.hash().to_string(), key.public_key().to_string());
+    let (chain, hash, public_key) = (&genesis.chain_id, genesis.hash().to_string(), own.to_string());
     if arguments.json {
         let report =
             serde_json::json!({ "chain_id": chain.as_str(), "genesis": hash, "validator": public_key });
@@ -89,25 +104,77 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     Ok(Answer::Yes)
 }
 
-/// Accounts in the order of a genesis.
-fn accounts(given: &[(PublicKey, u64)]) -> Result<Vec<GenesisAccount>> {
-    let account = |&(public_key, balance): &(PublicKey, u64)| GenesisAccount { public_key, balance };
-    let mut accounts: Vec<GenesisAccount> = given.iter().map(account).collect();
-    accounts.sort_by_key(|account| account.public_key);
-    for pair in accounts.windows(2) {
-        if let [a, b] = pair
-            && a.public_key == b.public_key
+fn new_chain(arguments: &Arguments, accounts: Vec<(PublicKey, u64)>, own: PublicKey) -> Result<Genesis> {
+    let parameters = Parameters {
+        tempo: arguments.tempo,
+        emission: arguments.emission,
+        halving_epochs: arguments.halving_epochs,
+        reputation_rate_ppm: arguments.reputation_rate_ppm,
+        latency_target_us: arguments.latency_target_us,
+    };
+    parameters.check()?;
+    let chain_id = arguments.chain_id.clone().context("a new chain needs a name")?;
+    let validators = [arguments.validators.as_slice(), &[(own, arguments.power)]].concat();
+    genesis(chain_id, sorted(&validators)?, accounts, parameters)
+}
+
+/// A genesis of now. Keys ascend.
+pub fn genesis(
+    chain_id: ChainId,
+    validators: Vec<(PublicKey, u64)>,
+    accounts: Vec<(PublicKey, u64)>,
+    parameters: Parameters,
+) -> Result<Genesis> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let validator = |(public_key, power)| GenesisValidator { public_key, power };
+    let account = |(public_key, balance)| GenesisAccount { public_key, balance };
+    let genesis = Genesis {
+        chain_id,
+        time_ms: u64::try_from(now.as_millis()).context("the clock is far in the future")?,
+        validators: validators.into_iter().map(validator).collect(),
+        accounts: accounts.into_iter().map(account).collect(),
+        parameters,
+    };
+    genesis.check()?;
+    Ok(genesis)
+}
+
+impl Home {
+    /// Makes the folder; none of the files may be there.
+    pub fn claim(&self) -> Result<()> {
+        std::fs::create_dir_all(self.path()).with_context(|| self.path().display().to_string())?;
+        for path in [self.key(), self.config(), self.genesis()] {
+            ensure!(!path.exists(), "{}: exists already; a validator's home is made once", path.display());
+        }
+        Ok(())
+    }
+
+    /// Writes the files.
+    pub fn make(&self, secret: &SecretKey, genesis: &Genesis, config: &str) -> Result<()> {
+        key::write(&self.key(), secret)?;
+        output::write(&self.config(), |file| Ok(file.write_all(config.as_bytes())?))?;
+        output::write(&self.genesis(), |file| Ok(file.write_all(&genesis.encode())?))
+    }
+}
+
+/// Entries in the order of a genesis.
+pub fn sorted(given: &[(PublicKey, u64)]) -> Result<Vec<(PublicKey, u64)>> {
+    let mut entries = given.to_vec();
+    entries.sort_by_key(|(key, _)| *key);
+    for pair in entries.windows(2) {
+        if let [(a, _), (b, _)] = pair
+            && a == b
         {
-            bail!("account {} is given twice", a.public_key);
+            bail!("{a} is given twice");
         }
     }
-    Ok(accounts)
+    Ok(entries)
 }
 
 fn account(text: &str) -> Result<(PublicKey, u64), String> {
-    let (key, balance) = text.split_once('=').ok_or("expected PUBKEY=BALANCE")?;
+    let (key, balance) = text.split_once('=').ok_or("expected PUBKEY=NUMBER")?;
     let key: PublicKey = key.parse().map_err(|error: assay_proto::ProtoError| error.to_string())?;
-    let balance = balance.parse().map_err(|_| format!("balance {balance:?} is no number of base units"))?;
+    let balance = balance.parse().map_err(|_| format!("{balance:?} is no number"))?;
     Ok((key, balance))
 }
 
@@ -137,9 +204,8 @@ mod tests {
     #[test]
     fn an_account_given_twice_is_refused() {
         let twice = [(PublicKey([1; 32]), 5), (PublicKey([0; 32]), 1), (PublicKey([1; 32]), 6)];
-        assert!(accounts(&twice).unwrap_err().to_string().contains("twice"));
-        let sorted = accounts(&twice[..2]).unwrap();
-        assert!(sorted.is_sorted_by_key(|account| account.public_key));
+        assert!(sorted(&twice).unwrap_err().to_string().contains("twice"));
+        assert!(sorted(&twice[..2]).unwrap().is_sorted_by_key(|(key, _)| *key));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use assay_proto::ModelId;
 use assay_proto::transaction::{Body, RegisterModel, Transaction};
+use assay_proto::{ModelId, SecretKey};
 use assay_verifier::proof::{VerifyingKey, limits};
 
 use super::{block_on, connect};
@@ -31,8 +31,9 @@ pub struct Arguments {
     json: bool,
 }
 
+/// A model on the ledger.
 #[derive(serde::Serialize)]
-struct Report {
+pub struct Report {
     model_id: String,
     name: String,
     /// Block of the registration; none if it was registered before.
@@ -43,25 +44,11 @@ struct Report {
 pub fn run(arguments: &Arguments) -> Result<Answer> {
     let secret = key::load(&arguments.key)?;
     let verifying_key = output::read(&arguments.vk, limits::KEY_BYTES)?;
-    let decoded = VerifyingKey::decode(&verifying_key).with_context(|| arguments.vk.display().to_string())?;
-    let model_id = ModelId(decoded.model_id().0);
     let stem = || arguments.vk.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name =
         arguments.name.clone().or_else(stem).context("the key's file has no name: give one with --name")?;
-    let report = block_on(async {
-        let client = connect(&arguments.endpoint).await?;
-        if let Some(entry) = client.models().await?.into_iter().find(|entry| entry.model_id == model_id) {
-            let same = entry.verifying_key == verifying_key;
-            ensure!(same, "model {model_id} is registered with another verifying key, by {}", entry.owner);
-            return Ok(Report { model_id: model_id.to_string(), name: entry.name, height: None });
-        }
-        let account = client.account(&secret.public_key()).await?;
-        let nonce = account.nonce.checked_add(1).context("the account has no nonce left")?;
-        let body = RegisterModel { model_id, name: name.clone(), verifying_key };
-        let transaction = Transaction { nonce, body: Body::RegisterModel(body) };
-        let position = client.submit(&secret.sign(&account.chain_id, transaction)).await?;
-        Ok(Report { model_id: model_id.to_string(), name, height: Some(position.height.0) })
-    })?;
+    let report = block_on(register(&arguments.endpoint, &secret, name, verifying_key))
+        .with_context(|| arguments.vk.display().to_string())?;
     if arguments.json {
         output::json(&report)?;
     } else {
@@ -72,4 +59,26 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
         }
     }
     Ok(Answer::Yes)
+}
+
+/// Registers a model, unless it is registered.
+pub async fn register(
+    endpoint: &str,
+    secret: &SecretKey,
+    name: String,
+    verifying_key: Vec<u8>,
+) -> Result<Report> {
+    let model_id = ModelId(VerifyingKey::decode(&verifying_key)?.model_id().0);
+    let client = connect(endpoint).await?;
+    if let Some(entry) = client.models().await?.into_iter().find(|entry| entry.model_id == model_id) {
+        let same = entry.verifying_key == verifying_key;
+        ensure!(same, "model {model_id} is registered with another verifying key, by {}", entry.owner);
+        return Ok(Report { model_id: model_id.to_string(), name: entry.name, height: None });
+    }
+    let account = client.account(&secret.public_key()).await?;
+    let nonce = account.nonce.checked_add(1).context("the account has no nonce left")?;
+    let body = RegisterModel { model_id, name: name.clone(), verifying_key };
+    let transaction = Transaction { nonce, body: Body::RegisterModel(body) };
+    let position = client.submit(&secret.sign(&account.chain_id, transaction)).await?;
+    Ok(Report { model_id: model_id.to_string(), name, height: Some(position.height.0) })
 }

@@ -10,21 +10,22 @@
 //! An engine asks in this order, any number of proposals a height and one decision; how validators come to agree is
 //! the engine's business, what a block means is not. Calls block: proofs are verified and disks are synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
 use assay_proto::receipt::Receipt;
 use assay_proto::transaction::{Body, Transaction};
+use assay_proto::vote::Equivocation;
 use assay_proto::{BlockHash, ChainId, Envelope, Height, JobId, PublicKey, SecretKey, Signed};
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};
 use assay_verifier::transition::{Transition, apply};
-use assay_verifier::{Rejection, certificate, describe};
+use assay_verifier::{Reason, Rejection, certificate, describe};
 use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::mempool::{Mempool, Outcome, Wait};
+use crate::mempool::{Mempool, Outcome, Stale, Wait};
 use crate::store::{Decision, Store};
 
 /// Validated proposals of one height that are remembered; rounds beyond them are validated again when decided.
@@ -39,6 +40,9 @@ pub struct Application {
     mempool: Mempool,
     head: watch::Sender<Arc<State>>,
     validated: Mutex<BTreeMap<BlockHash, Validated>>,
+    /// Made ahead, when it was asked whether there is anything to propose.
+    prepared: Mutex<Option<Block>>,
+    accused: Mutex<BTreeSet<PublicKey>>,
 }
 
 #[derive(Debug)]
@@ -57,6 +61,8 @@ impl Application {
             mempool,
             head: watch::Sender::new(Arc::new(state)),
             validated: Mutex::default(),
+            prepared: Mutex::default(),
+            accused: Mutex::default(),
         }
     }
 
@@ -69,11 +75,25 @@ impl Application {
         let Proposal { block, transition, dropped, .. } = proposal;
         for dropped in dropped {
             if let Some(transaction) = candidates.get(dropped.index) {
-                self.drop_transaction(transaction, &describe(&dropped.reason));
+                self.drop_transaction(transaction, &dropped.reason);
             }
         }
         self.remember(block.clone(), transition);
         Ok(block)
+    }
+
+    /// Makes the next block ahead of its proposal, which drops what may be in none; whether there is a reason for it.
+    pub fn prepare(&self, time_ms: u64) -> Result<bool, Rejection> {
+        let block = self.propose(time_ms)?;
+        let wanted = !block.transactions.is_empty() || self.has_work();
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(block);
+        Ok(wanted)
+    }
+
+    /// The block that was made ahead, if it is still the next one.
+    pub fn take_prepared(&self) -> Option<Block> {
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        prepared.filter(|block| block.header.parent == self.state().head().hash)
     }
 
     /// Whether a block may be decided on top of the last one. The hash names it from then on.
@@ -93,6 +113,12 @@ impl Application {
         let state = self.state();
         let height = state.head().height.next();
         let mut validated = self.validated();
+        if !validated.contains_key(&hash) {
+            // Validated before this program was started again, or long ago.
+            let block = self.store.undecided(height, &hash)?.ok_or(Error::UnknownBlock(hash))?;
+            let transition = apply(&state, &block, &self.keys)?;
+            validated.insert(hash, Validated { block, transition });
+        }
         let known = validated.get(&hash).ok_or(Error::UnknownBlock(hash))?;
         certificate::verify(state.chain_id(), state.validators(), &certificate, &known.block.header)
             .map_err(|reason| Rejection { height, index: None, reason: Box::new(reason) })?;
@@ -119,6 +145,32 @@ impl Application {
         let transaction: Signed<Transaction> = transaction.open(state.chain_id())?;
         let last = state.account(&transaction.signer()).nonce;
         self.mempool.submit(transaction, last)
+    }
+
+    /// Takes in a transaction that another validator tells of.
+    pub fn hear(&self, transaction: &Envelope) -> Result<(), Error> {
+        let state = self.state();
+        let transaction: Signed<Transaction> = transaction.open(state.chain_id())?;
+        let signer = transaction.signer();
+        let last = state.account(&signer).nonce;
+        self.mempool.hear(transaction, last, state.validators().contains(&signer))
+    }
+
+    /// Takes the proof that a validator signed what it may not to the ledger, once for each validator.
+    pub fn accuse(&self, evidence: Equivocation) -> Result<(), Error> {
+        let state = self.state();
+        let offence = evidence.open(state.chain_id())?;
+        let known = state.offenders().any(|(key, _)| *key == offence.validator);
+        let fresh = || self.accused.lock().unwrap_or_else(PoisonError::into_inner).insert(offence.validator);
+        if known || !fresh() {
+            return Ok(());
+        }
+        tracing::error!(validator = %offence.validator, height = %offence.height, round = offence.round, "a validator equivocated");
+        let last = state.account(&self.public_key()).nonce;
+        self.mempool.submit_own(last, |nonce| {
+            self.key.sign(state.chain_id(), Transaction { nonce, body: Body::Equivocation(evidence) })
+        })?;
+        Ok(())
     }
 
     /// Signs a receipt of this validator and takes it in. It survives a crash from here on: it is submitted again
@@ -181,20 +233,56 @@ impl Application {
     }
 
     fn settle(&self, height: Height, block: &Block) {
+        let mut signers = BTreeSet::new();
         for (index, envelope) in (0u32..).zip(&block.transactions) {
             // What is in a valid block was opened by the verifier; this reads its nonce only.
             let Ok(transaction) = <Transaction as assay_proto::Canonical>::decode(&envelope.payload) else {
                 continue;
             };
             let outcome = Outcome::Committed { height, index };
-            self.mempool.settle(&envelope.signer, transaction.nonce, &outcome);
+            self.mempool.settle_committed(envelope, transaction.nonce, &outcome);
+            signers.insert(envelope.signer);
+        }
+        for signer in signers {
+            let last = self.state().account(&signer).nonce;
+            for stale in self.mempool.take_stale(&signer, last) {
+                self.end_stale(stale);
+            }
         }
     }
 
-    fn drop_transaction(&self, transaction: &Signed<Transaction>, reason: &str) {
-        let (signer, nonce) = (transaction.signer(), transaction.value().nonce);
+    /// A transaction whose nonce has passed without it. What this validator has to say it says under another nonce; what
+    /// others signed can be in no block.
+    fn end_stale(&self, stale: Stale) {
+        let Stale { transaction, waiters } = stale;
+        let signer = transaction.signer();
+        if signer != self.public_key() {
+            let last = self.state().account(&signer).nonce;
+            let reason = Error::NonceUsed { signer, last, got: transaction.value().nonce }.to_string();
+            for waiter in waiters {
+                // A waiter that has gone needs no answer.
+                let _ = waiter.send(Outcome::Dropped { reason: reason.clone() });
+            }
+            return;
+        }
+        let (state, body) = (self.state(), transaction.value().body.clone());
+        let sign = |nonce| self.key.sign(state.chain_id(), Transaction { nonce, body });
+        if let Err(error) = self.mempool.submit_own_for(state.account(&signer).nonce, waiters, sign) {
+            tracing::error!(%error, "an own transaction is not submitted again");
+        }
+    }
+
+    fn drop_transaction(&self, transaction: &Signed<Transaction>, reason: &Reason) {
+        let (signer, nonce, own) = (transaction.signer(), transaction.value().nonce, self.public_key());
+        if let (true, Reason::Nonce { .. }) = (signer == own, reason) {
+            if let Some(stale) = self.mempool.take(&signer, nonce) {
+                self.end_stale(stale);
+            }
+            return;
+        }
+        let reason = describe(reason);
         tracing::info!(%signer, nonce, reason, "transaction dropped");
-        if signer == self.public_key()
+        if signer == own
             && let Body::Receipt(receipt) = &transaction.value().body
         {
             let evidence = &receipt.evidence;
@@ -204,7 +292,7 @@ impl Application {
                 tracing::error!(%job, %error, "a dropped receipt is still kept");
             }
         }
-        self.mempool.settle(&signer, nonce, &Outcome::Dropped { reason: reason.to_owned() });
+        self.mempool.settle(&signer, nonce, &Outcome::Dropped { reason });
     }
 
     /// Insertions and removals leave the map whole, so a poisoned lock is still good.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_proto::limits;
+use assay_validator_bft::{Peer, Timeouts};
 use assay_verifier::limits as rules;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// When blocks are made.
     pub engine: EngineConfig,
+    /// How validators agree.
+    pub consensus: ConsensusConfig,
     /// Transactions that wait for a block.
     pub mempool: MempoolConfig,
     /// How jobs are taken and assigned.
@@ -37,6 +40,32 @@ pub struct EngineConfig {
     pub block_interval_ms: u64,
     /// Milliseconds that a block waits for more transactions after the first; 0 to 10,000.
     pub gather_ms: u64,
+}
+
+/// How validators agree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsensusConfig {
+    /// Address that other validators connect to; port 0 takes a free one, which suits a validator that is alone.
+    pub listen: SocketAddr,
+    /// Every other validator of the genesis, and where it listens: each connects to each.
+    pub peers: Vec<PeerConfig>,
+    /// Milliseconds for the proposal of a round and the check of its block, proofs included, in the first round of a
+    /// height; 100 to 600,000.
+    pub propose_timeout_ms: u64,
+    /// Milliseconds for the votes of a round once more than two thirds came, in the first round of a height; 50 to
+    /// 600,000.
+    pub vote_timeout_ms: u64,
+}
+
+/// Another validator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerConfig {
+    /// Its public key, which is its identity on the network too.
+    pub validator: String,
+    /// Where it listens: an IP address and a port.
+    pub address: SocketAddr,
 }
 
 /// Transactions that wait for a block.
@@ -106,6 +135,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7100)),
             data_dir: PathBuf::from("validator-data"),
             engine: EngineConfig::default(),
+            consensus: ConsensusConfig::default(),
             mempool: MempoolConfig::default(),
             broker: BrokerConfig::default(),
             services: ServicesConfig::default(),
@@ -116,6 +146,17 @@ impl Default for Config {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self { block_interval_ms: 1_000, gather_ms: 20 }
+    }
+}
+
+impl Default for ConsensusConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            peers: Vec::new(),
+            propose_timeout_ms: 3_000,
+            vote_timeout_ms: 1_000,
+        }
     }
 }
 
@@ -152,12 +193,15 @@ impl Default for ServicesConfig {
 impl Config {
     /// Refuses a value outside its documented range, naming the field.
     pub fn validate(&self) -> Result<(), Error> {
-        let Self { listen: _, data_dir, engine, mempool, broker, services } = self;
+        let Self { listen: _, data_dir, engine, consensus, mempool, broker, services } = self;
         if data_dir.as_os_str().is_empty() {
             return Err(Error::Config { field: "data_dir", value: String::new(), allowed: "a path".into() });
         }
         within("engine.block_interval_ms", engine.block_interval_ms, 1, 3_600_000)?;
         within("engine.gather_ms", engine.gather_ms, 0, 10_000)?;
+        within("consensus.propose_timeout_ms", consensus.propose_timeout_ms, 100, 600_000)?;
+        within("consensus.vote_timeout_ms", consensus.vote_timeout_ms, 50, 600_000)?;
+        consensus.peers()?;
         within("mempool.transactions", wide(mempool.transactions), 1, 1_000_000)?;
         within("mempool.bytes", wide(mempool.bytes), MEMPOOL_BYTES_MIN, MEMPOOL_BYTES_MAX)?;
         within("mempool.per_signer", wide(mempool.per_signer), 1, wide(mempool.transactions))?;
@@ -197,6 +241,37 @@ impl EngineConfig {
     }
 }
 
+impl ConsensusConfig {
+    /// The other validators, none twice.
+    pub fn peers(&self) -> Result<Vec<Peer>, Error> {
+        let wrong = |value: &str, allowed: &str| Error::Config {
+            field: "consensus.peers",
+            value: value.to_owned(),
+            allowed: allowed.to_owned(),
+        };
+        let mut peers: Vec<Peer> = Vec::new();
+        for PeerConfig { validator, address } in &self.peers {
+            let key = validator.parse().map_err(|_| wrong(validator, "public keys of validators"))?;
+            if peers.iter().any(|peer| peer.key == key) {
+                return Err(wrong(validator, "each validator once"));
+            }
+            peers.push(Peer { key, address: *address });
+        }
+        if peers.len() > limits::VALIDATORS {
+            return Err(wrong(&peers.len().to_string(), &format!("at most {} entries", limits::VALIDATORS)));
+        }
+        Ok(peers)
+    }
+
+    /// Patience of the engine.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            propose: Duration::from_millis(self.propose_timeout_ms),
+            vote: Duration::from_millis(self.vote_timeout_ms),
+        }
+    }
+}
+
 impl MempoolConfig {
     /// Time that a caller waits for its transaction to be decided.
     pub fn commit_timeout(&self) -> Duration {
@@ -225,6 +300,10 @@ mod tests {
 
     type Spoil = fn(&mut Config);
 
+    fn peer(validator: &str) -> PeerConfig {
+        PeerConfig { validator: validator.to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 1)) }
+    }
+
     #[test]
     fn the_default_is_valid() {
         Config::default().validate().expect("default");
@@ -236,6 +315,10 @@ mod tests {
             ("data_dir", |c| c.data_dir = PathBuf::new()),
             ("engine.block_interval_ms", |c| c.engine.block_interval_ms = 0),
             ("engine.gather_ms", |c| c.engine.gather_ms = 10_001),
+            ("consensus.propose_timeout_ms", |c| c.consensus.propose_timeout_ms = 99),
+            ("consensus.vote_timeout_ms", |c| c.consensus.vote_timeout_ms = 600_001),
+            ("consensus.peers", |c| c.consensus.peers = vec![peer("no key")]),
+            ("consensus.peers", |c| c.consensus.peers = vec![peer(&"ab".repeat(32)), peer(&"ab".repeat(32))]),
             ("mempool.transactions", |c| c.mempool.transactions = 0),
             ("mempool.bytes", |c| c.mempool.bytes = 1),
             ("mempool.per_signer", |c| c.mempool.per_signer = 0),
@@ -271,7 +354,7 @@ mod tests {
         let config: Config = toml::from_str("[broker]\nattempts = 2\n").expect("a setting");
         assert_eq!(config.broker.attempts, 2);
         assert_eq!(config.engine, EngineConfig::default());
-        for unknown in ["attempts = 2", "[broker]\nattemps = 2", "[consensus]\n"] {
+        for unknown in ["attempts = 2", "[broker]\nattemps = 2", "[agreement]\n"] {
             assert!(toml::from_str::<Config>(unknown).is_err(), "{unknown}");
         }
     }

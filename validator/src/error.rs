@@ -31,16 +31,12 @@ pub enum Error {
     /// The key is no validator's of the genesis.
     #[error("the key {0} is not a validator of this chain's genesis")]
     NotValidator(PublicKey),
-    /// This validator alone cannot decide a block.
-    #[error(
-        "this validator has voting power {power} of {total}: one validator alone decides blocks, it needs more than two thirds"
-    )]
-    NoQuorum {
-        /// Its power.
-        power: u64,
-        /// Power of all.
-        total: u64,
-    },
+    /// A peer that the genesis does not name, or this validator itself.
+    #[error("consensus.peers names {0}, which is not another validator of this chain's genesis")]
+    NotPeer(PublicKey),
+    /// The engine.
+    #[error("consensus")]
+    Consensus(#[from] assay_validator_bft::Error),
     /// The genesis itself.
     #[error("the genesis is not valid")]
     Genesis(#[source] ProtoError),
@@ -176,6 +172,9 @@ pub enum Error {
         /// How long was waited.
         ms: u64,
     },
+    /// Others are ahead of this node.
+    #[error("the validator is not ready: it waits for other validators, or catches up with them")]
+    NotReady,
     /// The node is stopping.
     #[error("the validator is stopping")]
     Stopping,

@@ -5,7 +5,7 @@ pub mod application;
 pub mod broker;
 mod clock;
 pub mod config;
-pub mod engine;
+pub mod consensus;
 mod error;
 pub mod mempool;
 pub mod node;
@@ -15,5 +15,5 @@ pub mod store;
 
 pub use config::Config;
 pub use error::Error;
-pub use node::Node;
+pub use node::{Node, begin_signing};
 pub use stop::Stopped;

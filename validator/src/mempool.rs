@@ -8,12 +8,16 @@
 //! ```
 //!
 //! Whoever submits is told how it ended: in which block and where, or why it was dropped.
+//!
+//! What was submitted here is told to the other validators, and told again until it ended; what they tell is taken in
+//! under the same bounds, but that a validator's own transactions may fill the pool, as its jobs bound them there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use assay_proto::transaction::Transaction;
-use assay_proto::{Height, PublicKey, Signed, limits};
+use assay_proto::{Envelope, Height, PublicKey, Signed, limits};
 use tokio::sync::{Notify, oneshot};
 
 use crate::config::MempoolConfig;
@@ -49,7 +53,20 @@ pub struct Mempool {
     own: PublicKey,
     pool: Mutex<Pool>,
     arrived: Notify,
+    untold: Notify,
 }
+
+/// A transaction that can be in no block any more, and who waits for it.
+#[derive(Debug)]
+pub struct Stale {
+    /// The transaction.
+    pub transaction: Arc<Signed<Transaction>>,
+    /// To be told how it ends.
+    pub waiters: Waiters,
+}
+
+/// Callers that wait for one transaction.
+pub type Waiters = Vec<oneshot::Sender<Outcome>>;
 
 #[derive(Debug, Default)]
 struct Pool {
@@ -64,13 +81,25 @@ struct Entry {
     transaction: Arc<Signed<Transaction>>,
     bytes: usize,
     arrival: u64,
-    waiters: Vec<oneshot::Sender<Outcome>>,
+    waiters: Waiters,
+    telling: Telling,
+}
+
+/// Whether the other validators hear of a transaction from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    /// It came from them.
+    Heard,
+    /// Not yet.
+    Untold,
+    /// They did, then.
+    Told(Instant),
 }
 
 impl Mempool {
     /// An empty pool; `own` is this validator's key.
     pub fn new(config: MempoolConfig, own: PublicKey) -> Self {
-        Self { config, own, pool: Mutex::default(), arrived: Notify::new() }
+        Self { config, own, pool: Mutex::default(), arrived: Notify::new(), untold: Notify::new() }
     }
 
     /// Takes a transaction in. `last` is its signer's last nonce on the ledger.
@@ -94,10 +123,34 @@ impl Mempool {
         if signer != self.own {
             self.check_room(&pool, &signer, bytes)?;
         }
-        let wait = pool.insert(transaction, bytes);
+        let wait = pool.insert(transaction, bytes, Telling::Untold).wait();
         drop(pool);
         self.arrived.notify_one();
+        self.untold.notify_one();
         Ok(wait)
+    }
+
+    /// Takes in what another validator tells. `last` is its signer's last nonce on the ledger; `is_validator`: the
+    /// signer is one.
+    pub fn hear(&self, transaction: Signed<Transaction>, last: u64, is_validator: bool) -> Result<(), Error> {
+        let (signer, nonce) = (transaction.signer(), transaction.value().nonce);
+        if nonce <= last {
+            return Err(Error::NonceUsed { signer, last, got: nonce });
+        }
+        let bytes = transaction.envelope().encoded_len();
+        let mut pool = self.lock();
+        if let Some(entry) = pool.entry(&signer, nonce) {
+            let same = entry.transaction.envelope() == transaction.envelope();
+            return if same { Ok(()) } else { Err(Error::NonceTaken { signer, nonce }) };
+        }
+        self.check_total(&pool, bytes)?;
+        if !is_validator {
+            self.check_signer(&pool, &signer)?;
+        }
+        pool.insert(transaction, bytes, Telling::Heard);
+        drop(pool);
+        self.arrived.notify_one();
+        Ok(())
     }
 
     /// Signs and takes in a transaction of this validator, under the nonce after its last one. `last` is the last
@@ -107,6 +160,18 @@ impl Mempool {
         last: u64,
         sign: impl FnOnce(u64) -> Signed<Transaction>,
     ) -> Result<Wait, Error> {
+        let (waiter, wait) = oneshot::channel();
+        self.submit_own_for(last, vec![waiter], sign)?;
+        Ok(wait)
+    }
+
+    /// The same, for callers that wait already.
+    pub fn submit_own_for(
+        &self,
+        last: u64,
+        waiters: Waiters,
+        sign: impl FnOnce(u64) -> Signed<Transaction>,
+    ) -> Result<(), Error> {
         let mut pool = self.lock();
         let pending = pool.signers.get(&self.own).and_then(|queue| queue.last_key_value());
         let greatest = pending.map_or(last, |(&nonce, _)| nonce.max(last));
@@ -117,10 +182,34 @@ impl Mempool {
         })?;
         let transaction = sign(nonce);
         let bytes = transaction.envelope().encoded_len();
-        let wait = pool.insert(transaction, bytes);
+        pool.insert(transaction, bytes, Telling::Untold).waiters = waiters;
         drop(pool);
         self.arrived.notify_one();
-        Ok(wait)
+        self.untold.notify_one();
+        Ok(())
+    }
+
+    /// What the other validators are to be told now: what they were not told yet, or not within `again`.
+    pub fn tell(&self, again: Duration) -> Vec<Arc<Signed<Transaction>>> {
+        let (mut pool, now) = (self.lock(), Instant::now());
+        let mut telling = Vec::new();
+        for entry in pool.signers.values_mut().flat_map(BTreeMap::values_mut) {
+            let due = match entry.telling {
+                Telling::Heard => false,
+                Telling::Untold => true,
+                Telling::Told(then) => now.saturating_duration_since(then) >= again,
+            };
+            if due {
+                entry.telling = Telling::Told(now);
+                telling.push(Arc::clone(&entry.transaction));
+            }
+        }
+        telling
+    }
+
+    /// Resolves when there is something to tell since the last call.
+    pub async fn untold(&self) {
+        self.untold.notified().await;
     }
 
     /// Transactions for the next block, in the order of the rule above, no more than a block holds.
@@ -150,6 +239,38 @@ impl Mempool {
         }
     }
 
+    /// Ends the wait of a transaction that is in a block. Another one of its signer and nonce is left for
+    /// [`Mempool::take_stale`].
+    pub fn settle_committed(&self, envelope: &Envelope, nonce: u64, outcome: &Outcome) {
+        let mut pool = self.lock();
+        let same = |entry: &mut Entry| entry.transaction.envelope() == envelope;
+        if !pool.entry(&envelope.signer, nonce).is_some_and(same) {
+            return;
+        }
+        let entry = pool.remove(&envelope.signer, nonce);
+        drop(pool);
+        for waiter in entry.into_iter().flat_map(|entry| entry.waiters) {
+            // A waiter that has gone needs no answer.
+            let _ = waiter.send(outcome.clone());
+        }
+    }
+
+    /// Takes out what a signer's last nonce on the ledger has left behind.
+    pub fn take_stale(&self, signer: &PublicKey, last: u64) -> Vec<Stale> {
+        let mut pool = self.lock();
+        let queue = pool.signers.get(signer);
+        let nonces: Vec<u64> =
+            queue.into_iter().flat_map(|queue| queue.range(..=last)).map(|(&n, _)| n).collect();
+        let taken = nonces.into_iter().filter_map(|nonce| pool.remove(signer, nonce));
+        taken.map(|Entry { transaction, waiters, .. }| Stale { transaction, waiters }).collect()
+    }
+
+    /// Takes one transaction out.
+    pub fn take(&self, signer: &PublicKey, nonce: u64) -> Option<Stale> {
+        let Entry { transaction, waiters, .. } = self.lock().remove(signer, nonce)?;
+        Some(Stale { transaction, waiters })
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.lock().arrivals.is_empty()
@@ -166,10 +287,19 @@ impl Mempool {
     }
 
     fn check_room(&self, pool: &Pool, signer: &PublicKey, bytes: usize) -> Result<(), Error> {
+        self.check_signer(pool, signer)?;
+        self.check_total(pool, bytes)
+    }
+
+    fn check_signer(&self, pool: &Pool, signer: &PublicKey) -> Result<(), Error> {
         let queued = pool.signers.get(signer).map_or(0, BTreeMap::len);
         if queued >= self.config.per_signer {
             return Err(Error::Busy { what: "transactions of one signer", limit: self.config.per_signer });
         }
+        Ok(())
+    }
+
+    fn check_total(&self, pool: &Pool, bytes: usize) -> Result<(), Error> {
         if pool.arrivals.len() >= self.config.transactions {
             return Err(Error::Busy { what: "waiting transactions", limit: self.config.transactions });
         }
@@ -190,15 +320,15 @@ impl Pool {
         self.signers.get_mut(signer)?.get_mut(&nonce)
     }
 
-    fn insert(&mut self, transaction: Signed<Transaction>, bytes: usize) -> Wait {
+    fn insert(&mut self, transaction: Signed<Transaction>, bytes: usize, telling: Telling) -> &mut Entry {
         let (signer, nonce, arrival) = (transaction.signer(), transaction.value().nonce, self.next_arrival);
-        let mut entry = Entry { transaction: Arc::new(transaction), bytes, arrival, waiters: Vec::new() };
-        let wait = entry.wait();
         self.next_arrival = self.next_arrival.saturating_add(1);
         self.arrivals.insert(arrival, signer);
         self.bytes = self.bytes.saturating_add(bytes);
-        self.signers.entry(signer).or_default().insert(nonce, entry);
-        wait
+        let entry =
+            Entry { transaction: Arc::new(transaction), bytes, arrival, waiters: Vec::new(), telling };
+        // Nobody inserts where an entry is.
+        self.signers.entry(signer).or_default().entry(nonce).or_insert(entry)
     }
 
     fn remove(&mut self, signer: &PublicKey, nonce: u64) -> Option<Entry> {

@@ -1,11 +1,13 @@
 //! The node: database, engine, broker and services, started and stopped together.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_proto::SecretKey;
 use assay_proto::genesis::Genesis;
+use assay_proto::{ChainId, PublicKey, SecretKey};
+use assay_validator_bft::{Engine, Settings, SigningState, Status};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,13 +15,15 @@ use tokio::task::JoinHandle;
 use crate::application::Application;
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::consensus::{self, Ledger};
 use crate::error::Error;
 use crate::mempool::Mempool;
 use crate::services;
 use crate::stop::stopping;
 use crate::store::Store;
 
+/// Folder of the consensus engine, in that of the database.
+const CONSENSUS: &str = "consensus";
 /// Time that calls in progress get to end when the node stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// Time that work in other threads gets to let go of the database.
@@ -31,6 +35,8 @@ pub struct Node {
     local_addr: SocketAddr,
     application: Arc<Application>,
     broker: Arc<Broker>,
+    ready: watch::Receiver<bool>,
+    status: watch::Receiver<Status>,
     stop: Stop,
     engine: JoinHandle<Result<(), Error>>,
     services: JoinHandle<Result<(), Error>>,
@@ -46,11 +52,31 @@ impl Drop for Stop {
     }
 }
 
+/// Notes that a key has signed nothing on this chain yet, so that its validator takes part at once. Only whoever made
+/// the key can know.
+pub fn begin_signing(data_dir: &Path, chain: &ChainId, key: &PublicKey) -> Result<(), Error> {
+    let folder = data_dir.join(CONSENSUS);
+    std::fs::create_dir_all(&folder)
+        .map_err(|source| assay_validator_bft::Error::File { path: folder.clone(), source })?;
+    SigningState::create(&SigningState::path(&folder), chain, key)?;
+    Ok(())
+}
+
 impl Node {
     /// Opens the database, binds the address and starts. Needs a multi-threaded runtime.
     pub async fn start(config: Config, key: SecretKey, genesis: Genesis) -> Result<Self, Error> {
         config.validate()?;
         genesis.check().map_err(Error::Genesis)?;
+        let own = key.public_key();
+        let is_validator =
+            |key: &PublicKey| genesis.validators.iter().any(|validator| validator.public_key == *key);
+        if !is_validator(&own) {
+            return Err(Error::NotValidator(own));
+        }
+        let peers = config.consensus.peers()?;
+        if let Some(peer) = peers.iter().find(|peer| peer.key == own || !is_validator(&peer.key)) {
+            return Err(Error::NotPeer(peer.key));
+        }
         // The address first: a second start on the same machine says so instead of naming the database's lock.
         let listen = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
@@ -60,7 +86,14 @@ impl Node {
         let height = state.head().height;
         let mempool = Mempool::new(config.mempool.clone(), key.public_key());
         let application = Arc::new(Application::new(key.clone(), store, state, mempool));
-        let engine = Engine::new(Arc::clone(&application), key, config.engine.clone())?;
+        let settings = Settings {
+            chain: application.chain_id(),
+            key,
+            listen: config.consensus.listen,
+            peers,
+            folder: config.data_dir.join(CONSENSUS),
+            timeouts: config.consensus.timeouts(),
+        };
         let (stop, stopped) = watch::channel(false);
         let broker = Arc::new(Broker::new(
             Arc::clone(&application),
@@ -70,11 +103,19 @@ impl Node {
         ));
         let resuming = Arc::clone(&broker);
         let resumed = tokio::task::spawn_blocking(move || resuming.resume()).await??;
+        let (ledger, messages) = Ledger::new(Arc::clone(&application), config.engine.clone());
+        let engine = Engine::start(settings, Arc::new(ledger), stopped.clone()).await?;
+        let status = engine.status();
+        let (told, ready) = watch::channel(false);
+        tokio::spawn(consensus::listen(Arc::clone(&application), messages));
+        tokio::spawn(consensus::tell(Arc::clone(&application), engine.gossip_sender(), stopped.clone()));
+        tokio::spawn(consensus::readiness(Arc::clone(&application), status.clone(), told, stopped.clone()));
         let services = {
+            let ready = ready.clone();
             let (application, broker) = (Arc::clone(&application), Arc::clone(&broker));
             let (stop, stopped) = (stop.clone(), stopped.clone());
             tokio::spawn(async move {
-                let ended = services::serve(listener, &config, application, broker, stopped).await;
+                let ended = services::serve(listener, &config, application, broker, ready, stopped).await;
                 stop.send_replace(true);
                 ended
             })
@@ -82,13 +123,13 @@ impl Node {
         let engine = {
             let stop = stop.clone();
             tokio::spawn(async move {
-                let ended = engine.run(stopped).await;
+                let ended = engine.ended().await;
                 stop.send_replace(true);
-                ended
+                Ok(ended?)
             })
         };
         tracing::info!(%local_addr, %height, resumed, "validator listens");
-        Ok(Self { local_addr, application, broker, stop: Stop(stop), engine, services })
+        Ok(Self { local_addr, application, broker, ready, status, stop: Stop(stop), engine, services })
     }
 
     /// Where it listens.
@@ -99,6 +140,16 @@ impl Node {
     /// The ledger of this node.
     pub fn application(&self) -> &Application {
         &self.application
+    }
+
+    /// Turns true when this node has caught up with the other validators, and false when it falls behind.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.clone()
+    }
+
+    /// What the consensus engine knows of itself and its peers.
+    pub fn consensus(&self) -> watch::Receiver<Status> {
+        self.status.clone()
     }
 
     /// Resolves when the node can no longer go on, since its engine or its services ended. Then call

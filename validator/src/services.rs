@@ -16,8 +16,11 @@ use assay_proto::wire::inference_server::InferenceServer;
 use assay_proto::wire::ledger_server::LedgerServer;
 use assay_proto::{limits, wire};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tonic::server::NamedService;
 use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 use crate::application::Application;
 use crate::broker::Broker;
@@ -42,7 +45,15 @@ pub(crate) struct Context {
     calls: Room,
     streams: Room,
     commit_timeout: Duration,
+    ready: watch::Receiver<bool>,
     stopped: Stopped,
+}
+
+impl Context {
+    /// Refuses what a node that is behind cannot do well.
+    fn check_ready(&self) -> Result<(), Error> {
+        if *self.ready.borrow() { Ok(()) } else { Err(Error::NotReady) }
+    }
 }
 
 /// A bounded number of something.
@@ -71,6 +82,7 @@ pub async fn serve(
     config: &Config,
     application: Arc<Application>,
     broker: Arc<Broker>,
+    ready: watch::Receiver<bool>,
     stopped: Stopped,
 ) -> Result<(), Error> {
     let context = Arc::new(Context {
@@ -78,6 +90,7 @@ pub async fn serve(
         calls: Room::new("calls in progress", config.services.calls),
         streams: Room::new("open streams", config.services.streams),
         commit_timeout: config.mempool.commit_timeout(),
+        ready: ready.clone(),
         stopped: stopped.clone(),
     });
     let inference = InferenceServer::new(Inference::new(Arc::clone(&context), broker))
@@ -87,13 +100,7 @@ pub async fn serve(
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::BLOCK_MESSAGE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<InferenceServer<Inference>>().await;
-    reporter.set_serving::<LedgerServer<Ledger>>().await;
-    let told = async move {
-        stopping(stopped).await;
-        reporter.set_not_serving::<InferenceServer<Inference>>().await;
-        reporter.set_not_serving::<LedgerServer<Ledger>>().await;
-    };
+    let told = report_health(reporter, ready, stopped);
     Server::builder()
         .max_concurrent_streams(config.services.calls_per_connection)
         .http2_keepalive_interval(Some(Duration::from_secs(config.services.keepalive_s)))
@@ -106,6 +113,25 @@ pub async fn serve(
         .serve_with_incoming_shutdown(Connections::new(listener, config.services.connections), told)
         .await?;
     Ok(())
+}
+
+/// Reports every service as serving while the node is ready, until it stops.
+async fn report_health(reporter: HealthReporter, mut ready: watch::Receiver<bool>, stopped: Stopped) {
+    loop {
+        let serving = *ready.borrow_and_update() && !*stopped.borrow();
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        reporter.set_service_status(InferenceServer::<Inference>::NAME, status).await;
+        reporter.set_service_status(LedgerServer::<Ledger>::NAME, status).await;
+        if *stopped.borrow() {
+            return;
+        }
+        tokio::select! {
+            () = stopping(stopped.clone()) => {}
+            // A node whose readiness nobody watches any more is stopping.
+            changed = ready.changed() => if changed.is_err() { stopping(stopped.clone()).await },
+        }
+    }
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -13,11 +13,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use assay_proto::block::CommittedBlock;
+use assay_proto::block::{Block, CommittedBlock};
 use assay_proto::genesis::Genesis;
 use assay_proto::receipt::Receipt;
 use assay_proto::report::EpochReport;
-use assay_proto::{Canonical, Epoch, Height, JobId, ProtoError, PublicKey};
+use assay_proto::{BlockHash, Canonical, Epoch, Height, JobId, ProtoError, PublicKey};
 use assay_verifier::certificate;
 use assay_verifier::limits::JOB_WINDOW;
 use assay_verifier::state::State;
@@ -87,7 +87,37 @@ impl Store {
             batch.put_cf(receipts, schema::receipt_key(&entry.job_id, height, entry.index), []);
             batch.delete_cf(outbox, schema::outbox_key(&entry.job_id, &entry.miner));
         }
+        for family in [Family::Undecided, Family::Proposals] {
+            batch.delete_range_cf(self.family(family)?, [0; 8], schema::block_key(height.next()));
+        }
         self.write(batch)
+    }
+
+    /// Keeps a block, durably, until one of its height is decided. `round`: this validator proposes it there.
+    pub fn keep_undecided(&self, block: &Block, round: Option<u32>) -> Result<(), Error> {
+        let (height, hash) = (block.header.height, block.header.hash());
+        let mut batch = WriteBatch::default();
+        let key = schema::undecided_key(height, &hash);
+        batch.put_cf(self.family(Family::Undecided)?, key, block.encode());
+        if let Some(round) = round {
+            let family = self.family(Family::Proposals)?;
+            batch.put_cf(family, schema::proposal_key(height, round), hash.0);
+        }
+        self.write(batch)
+    }
+
+    /// A block that is kept.
+    pub fn undecided(&self, height: Height, hash: &BlockHash) -> Result<Option<Block>, Error> {
+        let bytes = self.get(Family::Undecided, &schema::undecided_key(height, hash))?;
+        bytes.map(|bytes| decoded(Block::decode(&bytes))).transpose()
+    }
+
+    /// What this validator proposed in a round of a height that is not decided.
+    pub fn own_proposal(&self, height: Height, round: u32) -> Result<Option<Block>, Error> {
+        match self.get(Family::Proposals, &schema::proposal_key(height, round))? {
+            Some(hash) => self.undecided(height, &decoded(hash.as_slice().try_into())?),
+            None => Ok(None),
+        }
     }
 
     /// A decided block as it is stored.

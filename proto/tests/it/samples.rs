@@ -8,7 +8,7 @@ use assay_proto::job::{Job, Output, Proof};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
 use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
-use assay_proto::vote::{Equivocation, Proposal, Vote};
+use assay_proto::vote::{Equivocation, Proposal, Vote, VoteKind};
 use assay_proto::{
     BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root, SecretKey, Signature, Signed,
 };
@@ -107,8 +107,9 @@ pub fn round_proposal() -> Proposal {
 }
 
 pub fn equivocation() -> Equivocation {
-    let sign = |vote| key(3).sign(&chain(), vote).into_envelope();
-    Equivocation::new(sign(vote()), sign(Vote { block_hash: None, ..vote() })).unwrap()
+    let vote = |block_hash| Vote { kind: VoteKind::Prevote, height: Height(1), round: 2, block_hash };
+    let sign = |block_hash| key(3).sign(&chain(), vote(block_hash)).into_envelope();
+    Equivocation::new(sign(None), sign(Some(BlockHash([8; 32])))).unwrap()
 }
 
 pub fn committed() -> CommittedBlock {

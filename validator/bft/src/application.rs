@@ -64,6 +64,6 @@ pub trait Application: Send + Sync + 'static {
     /// Bytes that another validator gossiped by [`crate::Engine::gossip`]; the receiver bounds and checks them.
     fn hear(&self, from: PublicKey, message: Vec<u8>);
 
-    /// Resolves when there is a reason for a block after the head. `own_turn`: this validator is to propose it first.
-    async fn wanted(&self, own_turn: bool);
+    /// Resolves when there is a reason for a block after the head.
+    async fn wanted(&self);
 }

@@ -231,12 +231,6 @@ impl ValidatorSet {
     }
 }
 
-impl Validator {
-    pub fn key(&self) -> PublicKey {
-        self.key.0
-    }
-}
-
 impl core::ValidatorSet<Context> for ValidatorSet {
     fn count(&self) -> usize {
         self.0.len()
@@ -417,7 +411,7 @@ mod tests {
         let set = ValidatorSet::new(vec![(key(1), 1), (key(2), 3), (key(3), 4)]);
         let mut turns = std::collections::BTreeMap::new();
         for height in 1..=8_000 {
-            *turns.entry(set.proposer(height, 0).expect("one").key()).or_insert(0_u32) += 1;
+            *turns.entry(set.proposer(height, 0).expect("one").address.0).or_insert(0_u32) += 1;
         }
         for (validator, expected) in [(key(1), 1_000), (key(2), 3_000), (key(3), 4_000)] {
             assert!(turns[&validator].abs_diff(expected) <= 10, "{turns:?}");
@@ -428,7 +422,7 @@ mod tests {
     fn as_many_rounds_as_validators_ask_each_of_them_once() {
         let set = ValidatorSet::new((1..=5).map(|n| (key(n), u64::from(n))).collect());
         for height in [1, 2, 77, u64::MAX] {
-            let mut asked: Vec<_> = (0..5).map(|r| set.proposer(height, r).expect("one").key()).collect();
+            let mut asked: Vec<_> = (0..5).map(|r| set.proposer(height, r).expect("one").address.0).collect();
             asked.sort_unstable();
             assert_eq!(asked, (1..=5).map(key).collect::<Vec<_>>());
         }

@@ -278,14 +278,12 @@ impl Driver {
     /// Keeps the next height back until there is a reason for it.
     fn hold(&mut self, reply: Reply) {
         self.started = None;
-        let own_turn =
-            self.set.proposer(self.head.next().0, 0).is_some_and(|validator| validator.key() == self.own);
         let application = Arc::clone(&self.application);
         let alone = self.is_alone();
         let wanted: Pin<Box<dyn Future<Output = ()> + Send>> = match reply {
             // Others may be in the middle of a height: they are found out by taking part in it.
             Reply::First(..) if !alone => Box::pin(std::future::pending()),
-            Reply::First(..) | Reply::Next(_) => Box::pin(async move { application.wanted(own_turn).await }),
+            Reply::First(..) | Reply::Next(_) => Box::pin(async move { application.wanted().await }),
         };
         self.held = Some(Held { reply, wanted });
         self.consider();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use assay_proto::{ChainId, Height, PublicKey, SecretKey};
 use bytesize::ByteSize;
@@ -39,8 +39,10 @@ const SYNC_BYTES: usize = assay_proto::limits::COMMITTED_BLOCK_BYTES + (1 << 20)
 const SYNC_BLOCKS: usize = 20;
 /// Gossip that waits to be sent.
 const COMMANDS: usize = 1024;
-/// Time between attempts to start the engine again.
+/// Time between looks at a port that is not free.
 const RESTART_PAUSE: Duration = Duration::from_millis(300);
+/// Time that a port gets to become free.
+const PORT_TIME: Duration = Duration::from_secs(5);
 /// Time that the engine gets to let go of its files and its port.
 const STOP_TIME: Duration = Duration::from_secs(5);
 
@@ -120,7 +122,7 @@ impl Engine {
         let (state, mode) =
             tokio::task::spawn_blocking(move || open_state(&opened, head, validators)).await??;
         // The engine itself only logs that it cannot listen.
-        TcpListener::bind(settings.listen).map_err(|source| Error::Listen(settings.listen, source))?;
+        await_port(settings.listen).await?;
         let (gossip, commands) = mpsc::channel(COMMANDS);
         let (told, status) = watch::channel(Status::default());
         let signer = Signer {
@@ -180,9 +182,21 @@ async fn run(
             }
             (End::Engine, _) => return Err(Error::Stopped),
         };
-        tokio::time::sleep(RESTART_PAUSE).await;
+        await_port(settings.listen).await?;
         driver.begin(mode);
         (channels, handle) = build(&settings, &signer, mode).await?;
+    }
+}
+
+/// Waits until the port is free: an engine that has just stopped may hold it for a moment.
+async fn await_port(address: SocketAddr) -> Result<(), Error> {
+    let began = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(source) if began.elapsed() > PORT_TIME => return Err(Error::Listen(address, source)),
+            Err(_) => tokio::time::sleep(RESTART_PAUSE).await,
+        }
     }
 }
 
@@ -200,7 +214,7 @@ fn take_refusal(signer: &Signer) -> Option<Refusal> {
 
 /// Opens the signing state and says whether it tells enough to sign.
 fn open_state(settings: &Settings, head: Height, validators: usize) -> Result<(SigningState, Mode), Error> {
-    let (path, key) = (settings.folder.join("signing.state"), settings.key.public_key());
+    let (path, key) = (SigningState::path(&settings.folder), settings.key.public_key());
     let file = |source| Error::File { path: settings.folder.clone(), source };
     std::fs::create_dir_all(&settings.folder).map_err(file)?;
     let alone = validators <= 1;
@@ -306,7 +320,11 @@ async fn build(
     mode: Mode,
 ) -> Result<(Channels<Context>, EngineHandle), Error> {
     let config = config(settings)?;
-    let address = Address(settings.key.public_key());
+    let address = match mode {
+        Mode::Sign => Address(settings.key.public_key()),
+        // The engine asks for signatures wherever its address is a validator's.
+        Mode::Watch(_) => Address(PublicKey([0; 32])),
+    };
     let identity =
         NetworkIdentity::new(config.moniker.clone(), keypair(&settings.key)?, Some(address.to_string()));
     let verifier = Box::new(Verifier { chain: settings.chain.clone() });

@@ -57,6 +57,11 @@ pub(crate) struct Refusal {
 }
 
 impl SigningState {
+    /// Its file in the engine's folder.
+    pub fn path(folder: &Path) -> PathBuf {
+        folder.join("signing.state")
+    }
+
     /// The record of a key that has signed nothing yet on this chain. There must be no file.
     pub fn create(path: &Path, chain: &ChainId, key: &PublicKey) -> Result<Self, Error> {
         let mut options = OpenOptions::new();

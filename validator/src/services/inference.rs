@@ -34,6 +34,7 @@ impl InferenceRpc for Inference {
 
     async fn infer(&self, request: Request<wire::InferRequest>) -> Result<Response<Events>, Status> {
         let _call = self.context.calls.enter()?;
+        self.context.check_ready()?;
         let job = request.into_inner().job.ok_or(Error::Missing("the job"))?;
         let job = Envelope::try_from(job).map_err(Error::from)?;
         let events = self.broker.accept(job).await?;

@@ -7,7 +7,7 @@
 //! | `FAILED_PRECONDITION` | the ledger as it stands: nonces, balances, registrations |
 //! | `RESOURCE_EXHAUSTED` | a limit on what is in progress; the same call may pass later |
 //! | `DEADLINE_EXCEEDED` | not decided in time; it may be decided later |
-//! | `UNAVAILABLE` | the node is stopping |
+//! | `UNAVAILABLE` | the node is stopping, or not ready yet |
 //! | `INTERNAL` | the node's own fault; details are in its log only |
 
 use assay_verifier::{Reason, describe};
@@ -40,11 +40,12 @@ fn code(error: &Error) -> Code {
         | Error::Dropped(_) => Code::FailedPrecondition,
         Error::Busy { .. } => Code::ResourceExhausted,
         Error::Undecided { .. } => Code::DeadlineExceeded,
-        Error::Stopping => Code::Unavailable,
+        Error::Stopping | Error::NotReady => Code::Unavailable,
         Error::Config { .. }
         | Error::Listen { .. }
         | Error::NotValidator(_)
-        | Error::NoQuorum { .. }
+        | Error::NotPeer(_)
+        | Error::Consensus(_)
         | Error::Genesis(_)
         | Error::Open { .. }
         | Error::Locked { .. }

@@ -10,10 +10,13 @@
 //! | `epochs` | epoch | `EpochReport`, canonical protobuf |
 //! | `job_nonces` | client, nonce | nothing: this broker took a job under the nonce |
 //! | `outbox` | job id, miner | `Receipt`, canonical protobuf, signed and submitted here but in no decided block yet |
+//! | `undecided` | height, hash of the header | `Block`, canonical protobuf: proposed here or found valid |
+//! | `proposals` | height, round | hash of the block that this validator proposed |
 //!
-//! `meta`, `blocks`, `state`, `receipts` and `epochs` change together, once a block. The other two are this broker's own.
+//! `meta`, `blocks`, `state`, `receipts` and `epochs` change together, once a block, and then
+//! `undecided` and `proposals` lose what is decided. `job_nonces` and `outbox` are this broker's own.
 
-use assay_proto::{Epoch, Height, JobId, PublicKey};
+use assay_proto::{BlockHash, Epoch, Height, JobId, PublicKey};
 
 /// Version of this layout. A program opens databases of its own version only; a newer one may add migrations.
 pub const SCHEMA: u32 = 1;
@@ -40,12 +43,25 @@ pub enum Family {
     JobNonces,
     /// Receipts of this broker that are in no block yet.
     Outbox,
+    /// Blocks that may be decided.
+    Undecided,
+    /// What this validator proposed.
+    Proposals,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 7] =
-        [Self::Meta, Self::Blocks, Self::State, Self::Receipts, Self::Epochs, Self::JobNonces, Self::Outbox];
+    pub const ALL: [Self; 9] = [
+        Self::Meta,
+        Self::Blocks,
+        Self::State,
+        Self::Receipts,
+        Self::Epochs,
+        Self::JobNonces,
+        Self::Outbox,
+        Self::Undecided,
+        Self::Proposals,
+    ];
 
     /// Name in the database.
     pub fn name(self) -> &'static str {
@@ -57,6 +73,8 @@ impl Family {
             Self::Epochs => "epochs",
             Self::JobNonces => "job_nonces",
             Self::Outbox => "outbox",
+            Self::Undecided => "undecided",
+            Self::Proposals => "proposals",
         }
     }
 }
@@ -97,6 +115,16 @@ pub fn nonce_of(key: &[u8]) -> Option<u64> {
 /// Key in `outbox`.
 pub fn outbox_key(job: &JobId, miner: &PublicKey) -> Vec<u8> {
     [job.0, miner.0].concat()
+}
+
+/// Key in `undecided`.
+pub fn undecided_key(height: Height, hash: &BlockHash) -> Vec<u8> {
+    [height.0.to_be_bytes().as_slice(), &hash.0].concat()
+}
+
+/// Key in `proposals`.
+pub fn proposal_key(height: Height, round: u32) -> Vec<u8> {
+    [height.0.to_be_bytes().as_slice(), &round.to_be_bytes()].concat()
 }
 
 #[cfg(test)]

@@ -6,12 +6,11 @@ use std::time::Duration;
 use assay_proto::block::{Block, CommitCertificate, CommitSignature, Precommit};
 use assay_proto::genesis::{Genesis, GenesisValidator, Parameters};
 use assay_proto::{Height, PublicKey, SecretKey};
-use assay_validator::Error;
 use assay_validator::application::Application;
-use assay_validator::config::EngineConfig;
-use assay_validator::engine::Engine;
+use assay_validator::config::PeerConfig;
 use assay_validator::mempool::{Mempool, Outcome};
 use assay_validator::store::Store;
+use assay_validator::{Error, Node};
 use assay_verifier::Reason;
 
 use crate::support::calls::Calls;
@@ -138,15 +137,20 @@ fn a_candidate_that_may_not_apply_is_dropped_with_its_reason() {
     assert!(application.mempool().is_empty());
 }
 
-#[test]
-fn an_engine_alone_needs_a_validator_of_more_than_two_thirds() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_no_validators_and_a_peer_that_is_none_are_refused() {
     let mut chain = Chain::new();
-    let peers = peers(&mut chain);
-    let engine = |key: &SecretKey| {
-        Engine::new(Arc::clone(&peers[0].application), key.clone(), EngineConfig::default())
-    };
-    assert!(matches!(engine(&peers[0].key), Err(Error::NoQuorum { power: 1, total: 4 })));
-    assert!(matches!(engine(&secret(99)), Err(Error::NotValidator(key)) if key == secret(99).public_key()));
+    let started = Node::start(chain.config(), secret(99), chain.genesis.clone()).await;
+    assert!(matches!(started, Err(Error::NotValidator(key)) if key == secret(99).public_key()));
+    let _peers = peers(&mut chain);
+    chain.validator = secret(20);
+    for stranger in [secret(98).public_key(), chain.validator.public_key()] {
+        let mut config = chain.config();
+        let address = ([127, 0, 0, 1], 1).into();
+        config.consensus.peers = vec![PeerConfig { validator: stranger.to_string(), address }];
+        let started = chain.start_with(config).await;
+        assert!(matches!(started, Err(Error::NotPeer(key)) if key == stranger));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 mod application;
 mod broker;
 mod crash;
+mod network;
 mod services;
 mod store;
 mod support;

@@ -2,17 +2,15 @@
 
 use std::path::Path;
 
+use assay_proto::block::{CommitCertificate, CommitSignature, Precommit};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::{Canonical, Epoch, Height, JobId, PublicKey};
 use assay_validator::Error;
 use assay_validator::application::Application;
-use assay_validator::config::EngineConfig;
-use assay_validator::engine::Engine;
 use assay_validator::mempool::Mempool;
 use assay_validator::store::{Store, schema};
 use assay_verifier::limits::JOB_WINDOW;
 use rocksdb::{DB, IteratorMode, Options};
-use std::sync::Arc;
 
 use crate::support::{Chain, secret};
 
@@ -20,12 +18,15 @@ use crate::support::{Chain, secret};
 fn decide(chain: &Chain, transfers: std::ops::RangeInclusive<u64>) {
     let (store, state) = Store::open(&data(chain), &chain.genesis).expect("opens");
     let mempool = Mempool::new(chain.config().mempool, chain.validator.public_key());
-    let application = Arc::new(Application::new(chain.validator.clone(), store, state, mempool));
-    let engine = Engine::new(Arc::clone(&application), chain.validator.clone(), EngineConfig::default());
-    let engine = engine.expect("the only validator");
+    let application = Application::new(chain.validator.clone(), store, state, mempool);
     for nonce in transfers {
         let _wait = application.submit(chain.transfer(nonce, 1).envelope()).expect("taken");
-        assert!(engine.step().expect("a step").is_some());
+        let block = application.propose(nonce).expect("a proposal");
+        let precommit = Precommit { height: block.header.height, round: 0, block_hash: block.header.hash() };
+        let signed = chain.validator.sign(chain.chain_id(), precommit.vote());
+        let signature =
+            CommitSignature { validator: signed.signer(), signature: signed.envelope().signature };
+        application.decide(CommitCertificate { precommit, signatures: vec![signature] }).expect("decided");
     }
 }
 

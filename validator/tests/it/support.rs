@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod miner;
 pub mod model;
+pub mod network;
 
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::Job;

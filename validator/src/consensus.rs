@@ -1,0 +1,235 @@
+//! The ledger as the consensus engine asks for it, and what validators tell each other beside blocks.
+//!
+//! A block is wanted when transactions wait that may apply (after `gather`, so that a burst shares one), and, once per
+//! `block_interval`, when the running epoch has work and must come to its end. No other empty block is made for its own
+//! sake.
+//!
+//! A block is voted for if the rules of the ledger hold and its time is not more than [`DRIFT_MS`] ahead of this node's
+//! clock: honest clocks that differ by less agree, and one that is further off delays its own turns only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_proto::block::{Block, CommitCertificate, transactions_root};
+use assay_proto::vote::Equivocation;
+use assay_proto::{BlockHash, Canonical, Envelope, Height, PublicKey, wire};
+use assay_validator_bft::{Application as Agreed, Fault, Proposed, Status, Verdict};
+use assay_verifier::state::State;
+use prost::Message;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::application::Application;
+use crate::clock;
+use crate::config::EngineConfig;
+use crate::error::Error;
+use crate::stop::{Stopped, stopping};
+
+/// How far ahead of this node's clock a block's time may be.
+pub const DRIFT_MS: u64 = 600_000;
+/// Gossip of other validators that waits to be read.
+const HEARD: usize = 4_096;
+/// Time after which a transaction that has not ended is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(3);
+
+/// A message of another validator.
+type Heard = (PublicKey, Vec<u8>);
+
+/// The application under the engine.
+pub(crate) struct Ledger {
+    application: Arc<Application>,
+    config: EngineConfig,
+    heard: mpsc::Sender<Heard>,
+}
+
+impl Ledger {
+    /// The ledger, and what its peers tell.
+    pub fn new(application: Arc<Application>, config: EngineConfig) -> (Self, mpsc::Receiver<Heard>) {
+        let (heard, messages) = mpsc::channel(HEARD);
+        (Self { application, config, heard }, messages)
+    }
+
+    fn next(&self) -> Height {
+        self.application.state().head().height.next()
+    }
+}
+
+#[tonic::async_trait]
+impl Agreed for Ledger {
+    fn head(&self) -> Height {
+        self.application.state().head().height
+    }
+
+    fn validators(&self) -> Vec<(PublicKey, u64)> {
+        self.application.state().validators().iter().collect()
+    }
+
+    fn propose(&self, round: u32) -> Result<Proposed, Fault> {
+        let block = match self.application.store().own_proposal(self.next(), round)? {
+            Some(block) => block,
+            None => {
+                let prepared = self.application.take_prepared();
+                let block = prepared.map_or_else(|| self.application.propose(clock::unix_ms()), Ok)?;
+                self.application.store().keep_undecided(&block, Some(round))?;
+                block
+            }
+        };
+        Ok(Proposed { hash: block.header.hash(), bytes: block.encode() })
+    }
+
+    fn validate(&self, bytes: &[u8], live: bool) -> Result<Verdict, Fault> {
+        let block = match Block::decode(bytes) {
+            Ok(block) if transactions_root(&block.transactions) == block.header.transactions_root => block,
+            Ok(_) | Err(_) => return Ok(Verdict::NoBlock),
+        };
+        let (hash, time) = (block.header.hash(), block.header.time_ms);
+        let now = clock::unix_ms();
+        if live && time > now.saturating_add(DRIFT_MS) {
+            tracing::warn!(%hash, time, now, "a block from the future");
+            return Ok(Verdict::Invalid(hash));
+        }
+        match self.application.validate(&block) {
+            Ok(hash) => {
+                self.application.store().keep_undecided(&block, None)?;
+                Ok(Verdict::Valid(hash))
+            }
+            Err(rejection) => {
+                let reason = assay_verifier::describe(&rejection);
+                tracing::warn!(proposer = %block.header.proposer, %hash, reason, "block refused");
+                Ok(Verdict::Invalid(hash))
+            }
+        }
+    }
+
+    fn undecided(&self, hash: &BlockHash) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self.application.store().undecided(self.next(), hash)?.map(|block| block.encode()))
+    }
+
+    fn decide(&self, certificate: CommitCertificate) -> Result<(), Fault> {
+        let (round, signatures) = (certificate.precommit.round, certificate.signatures.len());
+        let height = self.application.decide(certificate)?;
+        tracing::info!(%height, round, signatures, "block decided");
+        Ok(())
+    }
+
+    fn decided(&self, height: Height) -> Result<Option<(Vec<u8>, CommitCertificate)>, Fault> {
+        let block = self.application.store().block(height)?;
+        Ok(block.map(|committed| (committed.block.encode(), committed.certificate)))
+    }
+
+    fn earliest(&self) -> Result<Height, Fault> {
+        Ok(Height(1))
+    }
+
+    fn accuse(&self, evidence: Equivocation) -> Result<(), Fault> {
+        if let Err(error) = self.application.accuse(evidence) {
+            tracing::error!(error = %assay_verifier::describe(&error), "an equivocation is not reported");
+        }
+        Ok(())
+    }
+
+    fn hear(&self, from: PublicKey, message: Vec<u8>) {
+        // What is lost here is told again.
+        if self.heard.try_send((from, message)).is_err() {
+            tracing::debug!(%from, "gossip is dropped: too much waits");
+        }
+    }
+
+    async fn wanted(&self) {
+        let mempool = self.application.mempool();
+        let due = Instant::now() + self.config.block_interval();
+        loop {
+            if mempool.is_empty() {
+                tokio::select! {
+                    () = mempool.arrived() => sleep(self.config.gather()).await,
+                    () = sleep_until(due), if self.application.has_work() => return,
+                }
+            }
+            let application = Arc::clone(&self.application);
+            let prepared = tokio::task::spawn_blocking(move || application.prepare(clock::unix_ms())).await;
+            match prepared {
+                Ok(Ok(false)) => {}
+                Ok(Ok(true)) => return,
+                Ok(Err(error)) => {
+                    tracing::error!(error = %assay_verifier::describe(&error), "no block can be made");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "making a block ended abnormally");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Reads what other validators tell, until the engine is gone.
+pub(crate) async fn listen(application: Arc<Application>, mut messages: mpsc::Receiver<Heard>) {
+    while let Some((from, message)) = messages.recv().await {
+        let application = Arc::clone(&application);
+        let heard = tokio::task::spawn_blocking(move || {
+            let transaction = wire::Signed::decode(message.as_slice());
+            let malformed = || Error::Missing("a transaction in what a validator tells");
+            let transaction = Envelope::try_from(transaction.map_err(|_| malformed())?)?;
+            application.hear(&transaction)
+        });
+        match heard.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%from, error = %assay_verifier::describe(&error), "gossip is not taken in");
+            }
+            Err(error) => tracing::error!(%error, "reading gossip ended abnormally"),
+        }
+    }
+}
+
+/// Tells the other validators what was submitted here, until the node stops.
+pub(crate) async fn tell(application: Arc<Application>, gossip: mpsc::Sender<Vec<u8>>, stopped: Stopped) {
+    loop {
+        tokio::select! {
+            () = stopping(stopped.clone()) => return,
+            // An elapsed time is a reason too: to tell again.
+            _ = timeout(TELL_AGAIN / 3, application.mempool().untold()) => {}
+        }
+        for transaction in application.mempool().tell(TELL_AGAIN) {
+            let message = wire::Signed::from(transaction.envelope()).encode_to_vec();
+            if gossip.send(message).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Says whether this node is where the others are: more than two thirds of the power are connected, itself included, and
+/// nobody is more than a block ahead.
+pub(crate) async fn readiness(
+    application: Arc<Application>,
+    mut status: watch::Receiver<Status>,
+    ready: watch::Sender<bool>,
+    stopped: Stopped,
+) {
+    let mut head = application.follow();
+    loop {
+        let now = is_ready(&head.borrow_and_update(), &status.borrow_and_update(), &application.public_key());
+        let changed = ready.send_if_modified(|ready| std::mem::replace(ready, now) != now);
+        if changed {
+            tracing::info!(ready = now, "readiness");
+        }
+        tokio::select! {
+            () = stopping(stopped.clone()) => return,
+            changed = head.changed() => if changed.is_err() { return },
+            changed = status.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn is_ready(state: &State, status: &Status, own: &PublicKey) -> bool {
+    let validators = state.validators();
+    let here = |key: &PublicKey| key == own || status.peers.contains_key(key);
+    let power = validators
+        .iter()
+        .filter(|(key, _)| here(key))
+        .fold(0, |sum: u64, (_, power)| sum.saturating_add(power));
+    let greatest = status.peers.values().copied().max().unwrap_or_default();
+    validators.is_quorum(power) && greatest <= state.head().height.next()
+}

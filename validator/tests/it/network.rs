@@ -1,0 +1,165 @@
+//! Several validators in one process, over their own sockets and databases.
+
+use std::time::Duration;
+
+use assay_proto::block::CommitCertificate;
+use assay_proto::receipt::Verdict;
+use assay_proto::vote::{Equivocation, Vote, VoteKind};
+use assay_proto::{BlockHash, Height, JobId};
+use assay_validator::Error;
+use assay_validator::mempool::Outcome;
+use assay_verifier::audit::audit;
+
+use crate::support::calls::names;
+use crate::support::miner::Behaviour;
+use crate::support::network::{Network, PATIENCE, agree, calls, height, reach, ready};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_validators_commit_what_any_of_them_takes_and_all_their_logs_pass_the_audit() {
+    let network = Network::new(4);
+    let nodes = network.start_all().await;
+    let mut first = calls(&nodes[0]).await;
+    let _miners = first.set_up(&network.chain, &[Behaviour::Honest]).await;
+    // Each takes a job of the same client; each broker has its own view of the miners.
+    for (node, nonce) in nodes.iter().zip(1..) {
+        reach(node, height(&nodes[0])).await;
+        let events = calls(node).await.infer(&network.chain.job(nonce)).await.expect("an answer");
+        assert_eq!(names(&events), ["assigned 1", "output", "proof", "committed"]);
+    }
+    let roots = agree(&nodes).await;
+    assert!(!roots.is_empty());
+    for node in &nodes {
+        let export = calls(node).await.export().await;
+        let report = audit(export.as_slice(), &mut |_| {}).expect("the log holds");
+        assert_eq!((report.receipts.verified, report.receipts.total()), (4, 4));
+        let last = node.application().store().block(report.height).expect("reads").expect("is there");
+        let CommitCertificate { signatures, .. } = last.certificate;
+        assert!(signatures.len() >= 3, "{} of 4 signed", signatures.len());
+    }
+    for node in nodes {
+        node.shutdown().await.expect("stops");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_of_four_go_on_and_the_fourth_catches_up() {
+    let network = Network::new(4);
+    let mut nodes = network.start_all().await;
+    nodes.pop().expect("a node").shutdown().await.expect("stops");
+    let mut first = calls(&nodes[0]).await;
+    let before = height(&nodes[0]);
+    for nonce in 1..=5 {
+        first.submit(&network.chain.transfer(nonce, 1)).await.expect("committed by three");
+    }
+    assert!(height(&nodes[0]) > before);
+    let fourth = network.start(3).await;
+    ready(&fourth).await;
+    nodes.push(fourth);
+    let roots = agree(&nodes).await;
+    first.submit(&network.chain.transfer(6, 1)).await.expect("committed by all");
+    assert!(agree(&nodes).await.len() > roots.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_of_four_decide_nothing_and_go_on_when_a_third_is_back() {
+    let network = Network::new(4);
+    let mut nodes = network.start_all().await;
+    for node in nodes.split_off(2) {
+        node.shutdown().await.expect("stops");
+    }
+    let before = height(&nodes[0]).max(height(&nodes[1]));
+    let wait = nodes[0].application().submit(network.chain.transfer(1, 5).envelope()).expect("taken");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(height(&nodes[0]).max(height(&nodes[1])) <= before, "two of four decided a block");
+    assert!(!*nodes[0].ready().borrow(), "a node without a quorum is not ready");
+    nodes.push(network.start(2).await);
+    let outcome = tokio::time::timeout(PATIENCE, wait).await.expect("in time").expect("an end");
+    assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    agree(&nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_its_data_watches_first_and_then_takes_part_again() {
+    let network = Network::new(4);
+    let mut nodes = network.start_all().await;
+    let mut first = calls(&nodes[0]).await;
+    for nonce in 1..=3 {
+        first.submit(&network.chain.transfer(nonce, 1)).await.expect("committed");
+    }
+    nodes.pop().expect("a node").shutdown().await.expect("stops");
+    std::fs::remove_dir_all(network.config(3).data_dir).expect("wiped");
+    let fourth = network.start(3).await;
+    reach(&fourth, height(&nodes[0])).await;
+    let signing = |node: &assay_validator::Node| node.consensus().borrow().signing;
+    assert!(!signing(&fourth), "its key may have signed at the next height");
+    for nonce in 4..=9 {
+        first.submit(&network.chain.transfer(nonce, 1)).await.expect("committed");
+    }
+    let mut status = fourth.consensus();
+    let waited = tokio::time::timeout(PATIENCE, status.wait_for(|status| status.signing)).await;
+    assert!(waited.is_ok(), "it watches still");
+    nodes.push(fourth);
+    agree(&nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validator_that_signed_twice_is_removed_and_the_others_go_on() {
+    let network = Network::new(4);
+    let nodes = network.start_all().await;
+    let offender = network.keys[3].public_key();
+    let vote = |block: Option<u8>| {
+        let block_hash = block.map(|byte| BlockHash([byte; 32]));
+        let vote = Vote { kind: VoteKind::Precommit, height: Height(1), round: 0, block_hash };
+        network.keys[3].sign(network.chain.chain_id(), vote).into_envelope()
+    };
+    let mut first = calls(&nodes[0]).await;
+    first.submit(&network.chain.transfer(1, 1)).await.expect("a first block");
+    let evidence = Equivocation::new(vote(Some(1)), vote(None)).expect("they differ");
+    nodes[1].application().accuse(evidence).expect("taken");
+    for nonce in 2..=6 {
+        first.submit(&network.chain.transfer(nonce, 1)).await.expect("committed");
+    }
+    agree(&nodes).await;
+    let state = nodes[0].application().state();
+    let (found, record) = state.offenders().next().expect("in the log");
+    assert_eq!((*found, record.offence), (offender, Height(1)));
+    assert!(!state.validators().contains(&offender));
+    assert_eq!(state.validators().total(), 3);
+    let export = calls(&nodes[0]).await.export().await;
+    audit(export.as_slice(), &mut |_| {}).expect("certificates are held against the set of their height");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_of_a_validator_reach_the_log_though_others_propose() {
+    let network = Network::new(4);
+    let nodes = network.start_all().await;
+    let mut last = calls(&nodes[3]).await;
+    let _miners = last.set_up(&network.chain, &[Behaviour::GarbageProof, Behaviour::Honest]).await;
+    let jobs: Vec<JobId> =
+        (1..=6).map(|nonce| network.chain.job(nonce).id(network.chain.chain_id())).collect();
+    for nonce in 1..=6 {
+        last.infer(&network.chain.job(nonce)).await.expect("an answer");
+    }
+    for job in jobs {
+        let verdicts = last.verdicts(job, 1).await;
+        assert_eq!(
+            verdicts.iter().filter(|verdict| **verdict == Verdict::Verified).count(),
+            1,
+            "{verdicts:?}"
+        );
+    }
+    agree(&nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_with_the_same_folder_and_a_port_in_use_are_refused() {
+    let network = Network::new(2);
+    let node = network.start(0).await;
+    assert!(matches!(network.try_start(0).await, Err(Error::Locked { .. })));
+    let mut other = network.config(1);
+    other.consensus.listen = network.consensus[0];
+    let started =
+        assay_validator::Node::start(other, network.keys[1].clone(), network.chain.genesis.clone()).await;
+    assert!(matches!(started, Err(Error::Consensus(_))), "{:?}", started.err());
+    node.shutdown().await.expect("stops");
+}
