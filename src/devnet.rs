@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::connection::Tls;
 use crate::service::told_to_stop;
 use crate::validator::register::register;
 use crate::{Answer, key, output};
@@ -120,7 +121,9 @@ async fn serve(
     let secret = key::load(&dir.join("validator-0").join("validator.key"))?;
     let vk = output::read(&dir.join("keys").join("model.vk"), assay_verifier::proof::limits::KEY_BYTES)?;
     let began = Instant::now();
-    while let Err(error) = register(&first.services(), &secret, network.model.clone(), vk.clone()).await {
+    while let Err(error) =
+        register(&Tls::default(), &first.services(), &secret, network.model.clone(), vk.clone()).await
+    {
         ensure!(began.elapsed() < START_TIME, "the model was not registered: {error:#}");
         tokio::time::sleep(PAUSE).await;
     }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use assay_proto::client::{Client, ClientOptions, ModelEntry};
+use assay_proto::client::ModelEntry;
 use assay_proto::job::Job;
 use assay_proto::{ChainId, ModelId, SecretKey};
 use assay_verifier::proof::VerifyingKey;
@@ -28,6 +28,8 @@ pub struct Arguments {
     /// A validator's services, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     endpoint: String,
+    #[command(flatten)]
+    tls: Tls,
     /// Name or id of a registered model
     #[arg(long, value_name = "NAME|ID")]
     model: String,
@@ -80,7 +82,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
 }
 
 async fn ask(arguments: Arguments, secret: SecretKey, pinned: Option<Trusted>) -> Result<Answer> {
-    let client = Client::connect(&arguments.endpoint, ClientOptions::default()).await?;
+    let client = arguments.tls.connect(&arguments.endpoint).await?;
     let entry = find(client.models().await?, &arguments.model)?;
     let trusted = trust(&entry, pinned)?;
     if trusted.key.is_test_key() {

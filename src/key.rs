@@ -1,31 +1,58 @@
 //! `assay key`: Ed25519 key files.
 //!
-//! A file is the 32-byte secret as 64 hexadecimal digits. Only its owner may read it; one that others may read is
-//! refused.
+//! A file is either the 32-byte secret as 64 hexadecimal digits, or sealed under a password (see `sealed`). Only its
+//! owner may read it; one that others may read is refused. The password of a sealed key is the first line of the file
+//! that `ASSAY_PASSWORD_FILE` names, or is asked for on the terminal.
+
+mod sealed;
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use assay_proto::SecretKey;
 use zeroize::Zeroizing;
 
 use crate::{Answer, output};
 
-/// Bytes of a key file: the digits, and blanks around them.
-const FILE_BYTES: usize = 256;
+/// Bytes of a key file.
+const FILE_BYTES: usize = 4096;
+/// Names a file whose first line is the password of sealed keys.
+const PASSWORD_FILE: &str = "ASSAY_PASSWORD_FILE";
 
 /// What to do with a key.
 #[derive(clap::Subcommand)]
+#[command(
+    after_help = "The password of a sealed key is the first line of the file that ASSAY_PASSWORD_FILE names; \
+                        without it, it is asked for on the terminal."
+)]
 pub enum Command {
     /// Make a secret key and print its public key
-    #[command(
-        after_help = "The file is NOT encrypted: its mode is 0600, and whoever reads it is you. There is no \
-                            encrypted keystore in this version."
-    )]
     New {
+        /// File to write; must not exist
+        #[arg(short, long)]
+        output: PathBuf,
+        /// Seal the file under a password. Without this, whoever reads the file is you
+        #[arg(long)]
+        encrypt: bool,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the public key of a secret key; a sealed one needs no password for this
+    Show {
+        /// Key file
+        file: PathBuf,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Seal a key that is in the clear
+    Import {
+        /// Key file in the clear, or sealed under another password
+        file: PathBuf,
         /// File to write; must not exist
         #[arg(short, long)]
         output: PathBuf,
@@ -33,10 +60,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print the public key of a secret key
-    Show {
-        /// Key file, as written by `assay key new`
+    /// Write a sealed key in the clear
+    Export {
+        /// Key file
         file: PathBuf,
+        /// File to write; must not exist
+        #[arg(short, long)]
+        output: PathBuf,
         /// Print a JSON object
         #[arg(long)]
         json: bool,
@@ -45,11 +75,32 @@ pub enum Command {
 
 /// Runs a command.
 pub fn run(command: Command) -> Result<Answer> {
-    let (key, json) = match command {
-        Command::New { output, json } => (create(&output)?, json),
-        Command::Show { file, json } => (load(&file)?, json),
+    let (public_key, json) = match command {
+        Command::New { output, encrypt: false, json } => (create(&output)?.public_key(), json),
+        Command::New { output, encrypt: true, json } => {
+            let secret = SecretKey::generate()?;
+            write_sealed(&output, &secret)?;
+            (secret.public_key(), json)
+        }
+        Command::Show { file, json } => {
+            let text = read(&file)?;
+            let sealed = sealed::is_sealed(&text);
+            let key =
+                if sealed { sealed::public_key(&text) } else { load(&file).map(|key| key.public_key()) };
+            (key.with_context(|| file.display().to_string())?, json)
+        }
+        Command::Import { file, output, json } => {
+            let secret = load(&file)?;
+            write_sealed(&output, &secret)?;
+            (secret.public_key(), json)
+        }
+        Command::Export { file, output, json } => {
+            let secret = load(&file)?;
+            write(&output, &secret)?;
+            (secret.public_key(), json)
+        }
     };
-    let public_key = key.public_key().to_string();
+    let public_key = public_key.to_string();
     if json {
         output::json(&serde_json::json!({ "public_key": public_key }))?;
     } else {
@@ -65,17 +116,37 @@ pub fn create(path: &Path) -> Result<SecretKey> {
     Ok(key)
 }
 
-/// Writes a key to a new file.
+/// Writes a key in the clear to a new file.
 pub fn write(path: &Path, key: &SecretKey) -> Result<()> {
+    write_new(path, &[key.to_hex().as_bytes(), b"\n"])
+}
+
+fn write_sealed(path: &Path, key: &SecretKey) -> Result<()> {
+    write_new(path, &[sealed::seal(key, &new_password()?)?.as_bytes()])
+}
+
+fn write_new(path: &Path, parts: &[&[u8]]) -> Result<()> {
     let name = || path.display().to_string();
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(name)?;
-    let written = file.write_all(key.to_hex().as_bytes()).and_then(|()| file.write_all(b"\n"));
-    written.and_then(|()| file.sync_all()).with_context(name)
+    let mut written = parts.iter().try_for_each(|part| file.write_all(part));
+    written = written.and_then(|()| file.sync_all());
+    written.with_context(name)
 }
 
-/// Reads a key file.
+/// Reads a key file, and opens it if it is sealed.
 pub fn load(path: &Path) -> Result<SecretKey> {
+    let name = || path.display().to_string();
+    let text = read(path)?;
+    if !sealed::is_sealed(&text) {
+        return SecretKey::from_hex(&text).with_context(name);
+    }
+    let password = password(&format!("password of {}: ", path.display())).with_context(name)?;
+    sealed::open(&text, &password).with_context(name)
+}
+
+/// The text of a key file that only its owner may read.
+fn read(path: &Path) -> Result<Zeroizing<String>> {
     let name = || path.display().to_string();
     let mode = std::fs::metadata(path).with_context(name)?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -88,5 +159,27 @@ pub fn load(path: &Path) -> Result<SecretKey> {
     let bytes = Zeroizing::new(output::read(path, FILE_BYTES)?);
     let text =
         std::str::from_utf8(&bytes).ok().with_context(|| format!("{}: not a key file", path.display()))?;
-    SecretKey::from_hex(text).with_context(name)
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// A password for a new file, asked for twice.
+fn new_password() -> Result<Zeroizing<Vec<u8>>> {
+    let first = password("password: ")?;
+    if std::env::var_os(PASSWORD_FILE).is_none() {
+        ensure!(first == password("again: ")?, "the two passwords differ");
+    }
+    Ok(first)
+}
+
+fn password(question: &str) -> Result<Zeroizing<Vec<u8>>> {
+    if let Some(path) = std::env::var_os(PASSWORD_FILE) {
+        let bytes = Zeroizing::new(output::read(Path::new(&path), FILE_BYTES).context(PASSWORD_FILE)?);
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        return Ok(Zeroizing::new(line.to_vec()));
+    }
+    ensure!(
+        std::io::stdin().is_terminal(),
+        "the key is sealed: name a file with its password by {PASSWORD_FILE}, or run this on a terminal"
+    );
+    Ok(Zeroizing::new(rpassword::prompt_password(question)?.into_bytes()))
 }

@@ -4,6 +4,7 @@
 //! connection); every error is one line on standard error.
 
 mod audit;
+mod connection;
 mod devnet;
 mod infer;
 mod key;

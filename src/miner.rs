@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use assay_proto::client::{Client, ClientError, ClientOptions};
+use assay_proto::client::{Client, ClientError, ClientOptions, ClientTls};
 use assay_proto::{ChainId, SecretKey};
 use assay_prover::cpu::CpuWorker;
 use assay_prover::service::{Miner, MinerConfig, Registration, register};
 use assay_prover::worker::Worker;
 
+use crate::connection::Tls;
 use crate::service::{Logs, told_to_stop};
 use crate::{Answer, key, model, prove};
 
@@ -34,6 +35,8 @@ pub struct Arguments {
     /// A validator's services, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     validator: String,
+    #[command(flatten)]
+    tls: Tls,
     /// Model to serve; may be repeated
     #[arg(long = "model", required = true, value_name = "FILE")]
     models: Vec<PathBuf>,
@@ -68,13 +71,14 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
 }
 
 async fn serve(arguments: Arguments, secret: SecretKey, worker: CpuWorker) -> Result<()> {
+    let tls = arguments.tls.read()?;
     let patience = Duration::from_secs(arguments.patience);
     // Once told to stop it does, whatever it is waiting for.
     let stop = told_to_stop();
     tokio::pin!(stop);
     let chain_id = tokio::select! {
         stopped = &mut stop => return stopped,
-        chain_id = chain_of(&arguments.validator, &secret, patience) => chain_id?,
+        chain_id = chain_of(&arguments.validator, tls.as_ref(), &secret, patience) => chain_id?,
     };
     if let Some(expected) = &arguments.chain_id {
         anyhow::ensure!(chain_id == *expected, "the validator is on chain {chain_id}, expected {expected}");
@@ -85,7 +89,8 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: CpuWorker) -> Re
     let miner = Miner::start(config, secret.clone(), Arc::new(worker)).await?;
     writeln!(std::io::stdout(), "listening on {}", miner.local_addr())?;
     let endpoint = arguments.public.unwrap_or_else(|| format!("http://{}", miner.local_addr()));
-    let registration = Registration { validator: arguments.validator, chain_id, endpoint, models, patience };
+    let registration =
+        Registration { validator: arguments.validator, tls, chain_id, endpoint, models, patience };
     let registered = tokio::select! {
         stopped = &mut stop => { stopped?; None }
         registered = register(&registration, &secret) => Some(registered),
@@ -105,11 +110,18 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: CpuWorker) -> Re
 }
 
 /// The chain of the validator, which may not be up yet.
-async fn chain_of(validator: &str, secret: &SecretKey, patience: Duration) -> Result<ChainId> {
+async fn chain_of(
+    validator: &str,
+    tls: Option<&ClientTls>,
+    secret: &SecretKey,
+    patience: Duration,
+) -> Result<ChainId> {
     let began = Instant::now();
     loop {
         let account = async {
-            let client = Client::connect(validator, ClientOptions::default()).await?;
+            let client =
+                Client::connect(validator, ClientOptions { tls: tls.cloned(), ..ClientOptions::default() })
+                    .await?;
             client.account(&secret.public_key()).await
         };
         match account.await {

@@ -16,7 +16,6 @@ mod status;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use assay_proto::client::{Client, ClientOptions};
 
 use crate::Answer;
 
@@ -74,8 +73,4 @@ impl Home {
 /// Runs a conversation with a validator.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Runtime::new().context("the runtime")?.block_on(work)
-}
-
-pub async fn connect(endpoint: &str) -> Result<Client> {
-    Ok(Client::connect(endpoint, ClientOptions::default()).await?)
 }

@@ -5,7 +5,7 @@ mod stream;
 
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::block::CommittedBlock;
 use crate::codec::each;
@@ -57,9 +57,31 @@ impl From<tonic::Status> for ClientError {
     }
 }
 
-/// How long to wait.
-#[derive(Clone, Copy, Debug)]
+/// How an encrypted server is recognised, and how it recognises this client. PEM throughout.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientTls {
+    /// The authorities that may vouch for a server.
+    pub ca: Vec<u8>,
+    /// This client's certificate chain and its private key, where the server asks for one.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl ClientTls {
+    /// The same for a connection of tonic's.
+    pub fn config(&self) -> ClientTlsConfig {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca));
+        match &self.identity {
+            Some((certificate, key)) => tls.identity(Identity::from_pem(certificate, key)),
+            None => tls,
+        }
+    }
+}
+
+/// How to connect, and how long to wait.
+#[derive(Clone, Debug)]
 pub struct ClientOptions {
+    /// For endpoints that begin with `https://`.
+    pub tls: Option<ClientTls>,
     /// For a connection.
     pub connect_timeout: Duration,
     /// For the answer to a call that is no stream.
@@ -68,7 +90,7 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(5), call_timeout: Duration::from_secs(60) }
+        Self { tls: None, connect_timeout: Duration::from_secs(5), call_timeout: Duration::from_secs(60) }
     }
 }
 
@@ -140,8 +162,11 @@ impl Client {
         let invalid = |source| ClientError::Endpoint { endpoint: endpoint.to_owned(), source };
         let failed = |source| ClientError::Connect { endpoint: endpoint.to_owned(), source };
         crate::transaction::check_endpoint(endpoint).map_err(invalid)?;
-        let channel = Endpoint::from_shared(endpoint.to_owned())
-            .map_err(failed)?
+        let mut address = Endpoint::from_shared(endpoint.to_owned()).map_err(failed)?;
+        if let Some(tls) = &options.tls {
+            address = address.tls_config(tls.config()).map_err(failed)?;
+        }
+        let channel = address
             .connect_timeout(options.connect_timeout)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_while_idle(true)

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
-use super::connect;
+use crate::connection::Tls;
 use crate::{Answer, output};
 
 /// Arguments of `assay validator export`.
@@ -16,6 +16,8 @@ pub struct Arguments {
     /// A validator's services, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     endpoint: String,
+    #[command(flatten)]
+    tls: Tls,
     /// File to write
     #[arg(short, long)]
     output: PathBuf,
@@ -28,8 +30,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<Answer> {
     let mut bytes: u64 = 0;
     let runtime = Runtime::new().context("the runtime")?;
-    let mut stream =
-        runtime.block_on(async { anyhow::Ok(connect(&arguments.endpoint).await?.export().await?) })?;
+    let mut stream = runtime
+        .block_on(async { anyhow::Ok(arguments.tls.connect(&arguments.endpoint).await?.export().await?) })?;
     output::write(&arguments.output, |file| {
         let spinner = ProgressBar::new_spinner().with_message("export");
         runtime.block_on(async {

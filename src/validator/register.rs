@@ -8,7 +8,8 @@ use assay_proto::transaction::{Body, RegisterModel, Transaction};
 use assay_proto::{ModelId, SecretKey};
 use assay_verifier::proof::{VerifyingKey, limits};
 
-use super::{block_on, connect};
+use super::block_on;
+use crate::connection::Tls;
 use crate::{Answer, key, output};
 
 /// Arguments of `assay validator register-model`.
@@ -17,6 +18,8 @@ pub struct Arguments {
     /// A validator's services, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     endpoint: String,
+    #[command(flatten)]
+    tls: Tls,
     /// Secret key of a validator, which answers for how the key was made
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
@@ -47,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     let stem = || arguments.vk.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name =
         arguments.name.clone().or_else(stem).context("the key's file has no name: give one with --name")?;
-    let report = block_on(register(&arguments.endpoint, &secret, name, verifying_key))
+    let report = block_on(register(&arguments.tls, &arguments.endpoint, &secret, name, verifying_key))
         .with_context(|| arguments.vk.display().to_string())?;
     if arguments.json {
         output::json(&report)?;
@@ -63,13 +66,14 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
 
 /// Registers a model, unless it is registered.
 pub async fn register(
+    tls: &Tls,
     endpoint: &str,
     secret: &SecretKey,
     name: String,
     verifying_key: Vec<u8>,
 ) -> Result<Report> {
     let model_id = ModelId(VerifyingKey::decode(&verifying_key)?.model_id().0);
-    let client = connect(endpoint).await?;
+    let client = tls.connect(endpoint).await?;
     if let Some(entry) = client.models().await?.into_iter().find(|entry| entry.model_id == model_id) {
         let same = entry.verifying_key == verifying_key;
         ensure!(same, "model {model_id} is registered with another verifying key, by {}", entry.owner);

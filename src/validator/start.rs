@@ -34,6 +34,11 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     let home = Home(arguments.home.clone());
     let mut config = config(&home.config())?;
     config.data_dir = home.path().join(&config.data_dir);
+    for path in [&mut config.tls.certificate, &mut config.tls.key, &mut config.tls.client_ca] {
+        if !path.as_os_str().is_empty() {
+            *path = home.path().join(&*path);
+        }
+    }
     if let Some(listen) = arguments.listen {
         config.listen = listen;
     }

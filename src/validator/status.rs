@@ -6,7 +6,8 @@ use assay_proto::client::{AccountEntry, ClientError, MinerEntry, ModelEntry};
 use assay_proto::report::EpochReport;
 use tonic::Code;
 
-use super::{block_on, connect};
+use super::block_on;
+use crate::connection::Tls;
 use crate::{Answer, output};
 
 /// Arguments of `assay validator status`.
@@ -15,6 +16,8 @@ pub struct Arguments {
     /// A validator's services, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     endpoint: String,
+    #[command(flatten)]
+    tls: Tls,
     /// Show this account too
     #[arg(long, value_name = "PUBKEY")]
     account: Option<PublicKey>,
@@ -72,7 +75,7 @@ struct Miner {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Answer> {
     let report = block_on(async {
-        let client = connect(&arguments.endpoint).await?;
+        let client = arguments.tls.connect(&arguments.endpoint).await?;
         // The chain and its height come with every account; nobody's will do.
         let account = client.account(&arguments.account.unwrap_or(PublicKey([0; 32]))).await?;
         let models = client.models().await?;

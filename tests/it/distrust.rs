@@ -306,6 +306,7 @@ async fn a_lying_miner_gets_nothing_printed_and_nothing_paid() {
     let models = liar.models();
     let miner = Miner::start(config, secret.clone(), Arc::new(liar)).await.expect("miner");
     let registration = Registration {
+        tls: None,
         validator: url.clone(),
         chain_id: ChainId::new(CHAIN).expect("chain id"),
         endpoint: format!("http://{}", miner.local_addr()),

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
 use assay_proto::receipt::Receipt;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::mempool::{Mempool, Outcome, Stale, Wait};
+use crate::metrics::Metrics;
 use crate::store::{Decision, Store};
 
 /// Validated proposals of one height that are remembered; rounds beyond them are validated again when decided.
@@ -43,6 +45,7 @@ pub struct Application {
     /// Made ahead, when it was asked whether there is anything to propose.
     prepared: Mutex<Option<Block>>,
     accused: Mutex<BTreeSet<PublicKey>>,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -53,8 +56,8 @@ struct Validated {
 
 impl Application {
     /// The application on top of an opened store and its state.
-    pub fn new(key: SecretKey, store: Store, state: State, mempool: Mempool) -> Self {
-        Self {
+    pub fn new(key: SecretKey, store: Store, state: State, mempool: Mempool) -> Result<Self, Error> {
+        Ok(Self {
             key,
             store,
             keys: KeyCache::new(),
@@ -63,7 +66,8 @@ impl Application {
             validated: Mutex::default(),
             prepared: Mutex::default(),
             accused: Mutex::default(),
-        }
+            metrics: Metrics::new()?,
+        })
     }
 
     /// The next block of what waits, proposed by this validator. What may be in no block is dropped.
@@ -102,8 +106,10 @@ impl Application {
         if self.validated().get(&hash).is_some_and(|known| known.block == *block) {
             return Ok(hash);
         }
-        let transition = apply(&self.state(), block, &self.keys)?;
-        self.remember(block.clone(), transition);
+        let began = Instant::now();
+        let applied = apply(&self.state(), block, &self.keys);
+        self.metrics.checked(began.elapsed(), applied.is_ok());
+        self.remember(block.clone(), applied?);
         Ok(hash)
     }
 
@@ -128,6 +134,7 @@ impl Application {
         self.store.commit(Decision { block: &block, transition: &transition })?;
         validated.clear();
         drop(validated);
+        self.metrics.decided(&block, &transition.receipts, state.head().time_ms);
         self.head.send_replace(Arc::new(transition.state));
         self.settle(height, &block.block);
         Ok(height)
@@ -165,6 +172,7 @@ impl Application {
         if known || !fresh() {
             return Ok(());
         }
+        self.metrics.equivocated();
         tracing::error!(validator = %offence.validator, height = %offence.height, round = offence.round, "a validator equivocated");
         let last = state.account(&self.public_key()).nonce;
         self.mempool.submit_own(last, |nonce| {
@@ -217,6 +225,11 @@ impl Application {
     /// The database.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Counters of this node.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What waits for a block.

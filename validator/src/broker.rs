@@ -160,6 +160,7 @@ impl Broker {
             admitted,
             events,
         };
+        self.application.metrics().took_job();
         self.spawn(session.run());
         Ok(stream)
     }

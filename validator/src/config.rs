@@ -30,6 +30,10 @@ pub struct Config {
     pub broker: BrokerConfig,
     /// How much one listener serves at a time.
     pub services: ServicesConfig,
+    /// Encryption of the gRPC services.
+    pub tls: TlsConfig,
+    /// Metrics and health over HTTP.
+    pub monitor: MonitorConfig,
 }
 
 /// When blocks are made.
@@ -127,6 +131,30 @@ pub struct ServicesConfig {
     pub streams: usize,
     /// Seconds between keep-alive pings on an idle connection, which find callers that went away; 1 to 3,600.
     pub keepalive_s: u64,
+    /// Calls a second of one caller's address in the long run, twice as many at once; 1 to 1,000,000.
+    pub calls_per_second: u32,
+}
+
+/// Encryption of the gRPC services. Without a certificate they are in the clear, which suits one machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file of the certificate chain of this server; none if empty.
+    pub certificate: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
+    /// PEM file of the authorities whose certificates callers must show; callers need none if empty.
+    pub client_ca: PathBuf,
+}
+
+/// Metrics and health over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MonitorConfig {
+    /// Whether they are served.
+    pub enabled: bool,
+    /// Address of `/metrics` and `/health`, for those who watch this node only: it is not encrypted.
+    pub listen: SocketAddr,
 }
 
 impl Default for Config {
@@ -139,6 +167,8 @@ impl Default for Config {
             mempool: MempoolConfig::default(),
             broker: BrokerConfig::default(),
             services: ServicesConfig::default(),
+            tls: TlsConfig::default(),
+            monitor: MonitorConfig::default(),
         }
     }
 }
@@ -186,14 +216,28 @@ impl Default for BrokerConfig {
 
 impl Default for ServicesConfig {
     fn default() -> Self {
-        Self { connections: 1_024, calls_per_connection: 128, calls: 512, streams: 64, keepalive_s: 20 }
+        Self {
+            connections: 1_024,
+            calls_per_connection: 128,
+            calls: 512,
+            streams: 64,
+            keepalive_s: 20,
+            calls_per_second: 2_000,
+        }
+    }
+}
+
+impl Default for MonitorConfig {
+    fn default() -> Self {
+        Self { enabled: false, listen: SocketAddr::from(([127, 0, 0, 1], 7300)) }
     }
 }
 
 impl Config {
     /// Refuses a value outside its documented range, naming the field.
     pub fn validate(&self) -> Result<(), Error> {
-        let Self { listen: _, data_dir, engine, consensus, mempool, broker, services } = self;
+        let Self { listen: _, data_dir, engine, consensus, mempool, broker, services, tls, monitor: _ } =
+            self;
         if data_dir.as_os_str().is_empty() {
             return Err(Error::Config { field: "data_dir", value: String::new(), allowed: "a path".into() });
         }
@@ -225,7 +269,17 @@ impl Config {
         within("services.calls_per_connection", u64::from(services.calls_per_connection), 1, 65_536)?;
         within("services.calls", wide(services.calls), 1, 65_536)?;
         within("services.streams", wide(services.streams), 1, 65_536)?;
-        within("services.keepalive_s", services.keepalive_s, 1, 3_600)
+        within("services.keepalive_s", services.keepalive_s, 1, 3_600)?;
+        within("services.calls_per_second", u64::from(services.calls_per_second), 1, 1_000_000)?;
+        let set = |path: &PathBuf| !path.as_os_str().is_empty();
+        if set(&tls.certificate) != set(&tls.key) || (set(&tls.client_ca) && !set(&tls.certificate)) {
+            return Err(Error::Config {
+                field: "tls",
+                value: format!("{tls:?}"),
+                allowed: "a certificate and its key, and a client_ca only beside them".into(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -338,6 +392,10 @@ mod tests {
             ("services.calls", |c| c.services.calls = 0),
             ("services.streams", |c| c.services.streams = 0),
             ("services.keepalive_s", |c| c.services.keepalive_s = 0),
+            ("services.calls_per_second", |c| c.services.calls_per_second = 0),
+            ("tls", |c| c.tls.certificate = "a".into()),
+            ("tls", |c| c.tls.key = "a".into()),
+            ("tls", |c| c.tls.client_ca = "a".into()),
         ];
         for (name, spoil) in cases {
             let mut config = Config::default();

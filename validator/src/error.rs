@@ -195,6 +195,17 @@ pub enum Error {
     /// The server ended with an error.
     #[error("the gRPC server failed")]
     Server(#[from] tonic::transport::Error),
+    /// A metric that cannot be.
+    #[error("metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// A file of the settings.
+    #[error("{path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// A task ended abnormally.
     #[error("a task of the node ended abnormally: {0}")]
     Task(#[from] tokio::task::JoinError),

@@ -8,6 +8,8 @@ pub mod config;
 pub mod consensus;
 mod error;
 pub mod mempool;
+pub mod metrics;
+mod monitor;
 pub mod node;
 mod services;
 mod stop;

@@ -276,6 +276,11 @@ impl Mempool {
         self.lock().arrivals.is_empty()
     }
 
+    /// Bytes of the transactions that wait.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Transactions that wait.
     pub fn len(&self) -> usize {
         self.lock().arrivals.len()

@@ -112,9 +112,8 @@ impl Monitor {
         let status = self.status.borrow();
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let (signing, peers) = (status.signing, status.peers.len());
-        let body = format!(
-            "{{\"ready\":{ready},\"height\":{height},\"signing\":{signing},\"peers\":{peers}}}\n"
-        );
+        let body =
+            format!("{{\"ready\":{ready},\"height\":{height},\"signing\":{signing},\"peers\":{peers}}}\n");
         let mut response = text(code, body);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::consensus::{self, Ledger};
 use crate::error::Error;
 use crate::mempool::Mempool;
+use crate::monitor::Monitor;
 use crate::services;
 use crate::stop::stopping;
 use crate::store::Store;
@@ -33,6 +34,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Node {
     local_addr: SocketAddr,
+    monitor_addr: Option<SocketAddr>,
     application: Arc<Application>,
     broker: Arc<Broker>,
     ready: watch::Receiver<bool>,
@@ -81,11 +83,16 @@ impl Node {
         let listen = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let local_addr = listener.local_addr().map_err(listen)?;
+        let tls = services::tls(&config.tls)?;
+        let monitor = match config.monitor.enabled {
+            true => Some(Monitor::bind(config.monitor.listen).await?),
+            false => None,
+        };
         let path = config.data_dir.clone();
         let (store, state) = tokio::task::spawn_blocking(move || Store::open(&path, &genesis)).await??;
         let height = state.head().height;
         let mempool = Mempool::new(config.mempool.clone(), key.public_key());
-        let application = Arc::new(Application::new(key.clone(), store, state, mempool));
+        let application = Arc::new(Application::new(key.clone(), store, state, mempool)?);
         let settings = Settings {
             chain: application.chain_id(),
             key,
@@ -110,12 +117,19 @@ impl Node {
         tokio::spawn(consensus::listen(Arc::clone(&application), messages));
         tokio::spawn(consensus::tell(Arc::clone(&application), engine.gossip_sender(), stopped.clone()));
         tokio::spawn(consensus::readiness(Arc::clone(&application), status.clone(), told, stopped.clone()));
+        let monitor_addr = monitor.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = monitor {
+            let (application, status) = (Arc::clone(&application), status.clone());
+            let monitor = Monitor { application, status, ready: ready.clone() };
+            tokio::spawn(monitor.serve(listener, stopped.clone()));
+        }
         let services = {
             let ready = ready.clone();
             let (application, broker) = (Arc::clone(&application), Arc::clone(&broker));
             let (stop, stopped) = (stop.clone(), stopped.clone());
             tokio::spawn(async move {
-                let ended = services::serve(listener, &config, application, broker, ready, stopped).await;
+                let ended =
+                    services::serve(listener, &config, tls, application, broker, ready, stopped).await;
                 stop.send_replace(true);
                 ended
             })
@@ -129,12 +143,27 @@ impl Node {
             })
         };
         tracing::info!(%local_addr, %height, resumed, "validator listens");
-        Ok(Self { local_addr, application, broker, ready, status, stop: Stop(stop), engine, services })
+        Ok(Self {
+            local_addr,
+            monitor_addr,
+            application,
+            broker,
+            ready,
+            status,
+            stop: Stop(stop),
+            engine,
+            services,
+        })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where its metrics are, if they are served.
+    pub fn monitor_addr(&self) -> Option<SocketAddr> {
+        self.monitor_addr
     }
 
     /// The ledger of this node.

@@ -6,35 +6,43 @@
 mod connections;
 mod inference;
 mod ledger;
+mod rates;
 mod status;
 
+use std::fs::File;
 use std::future::Future;
+use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use assay_proto::wire::inference_server::InferenceServer;
 use assay_proto::wire::ledger_server::LedgerServer;
 use assay_proto::{limits, wire};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tonic::Request;
 use tonic::server::NamedService;
-use tonic::transport::Server;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::application::Application;
 use crate::broker::Broker;
-use crate::config::Config;
+use crate::config::{Config, TlsConfig};
 use crate::error::Error;
 use crate::stop::{Stopped, stopping};
 use connections::Connections;
 use inference::Inference;
 use ledger::Ledger;
+use rates::Rates;
 
 /// A submission is received and then decided within its own timeout; any other call is far shorter.
 const CALL_MARGIN: Duration = Duration::from_secs(30);
 /// Time that a stream waits for its reader before it is cut.
 const READER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a PEM file.
+const PEM_BYTES: u64 = 1 << 20;
 /// Messages of a stream that wait for its reader.
 const STREAM_BUFFER: usize = 2;
 
@@ -42,6 +50,7 @@ const STREAM_BUFFER: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Context {
     application: Arc<Application>,
+    rates: Rates,
     calls: Room,
     streams: Room,
     commit_timeout: Duration,
@@ -50,6 +59,23 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// A share of the calls in progress, if the caller has not made too many.
+    fn enter<T>(&self, request: &Request<T>) -> Result<OwnedSemaphorePermit, Error> {
+        self.check_rate(request)?;
+        self.calls.enter()
+    }
+
+    /// A share of the open streams.
+    fn enter_stream<T>(&self, request: &Request<T>) -> Result<OwnedSemaphorePermit, Error> {
+        self.check_rate(request)?;
+        self.streams.enter()
+    }
+
+    fn check_rate<T>(&self, request: &Request<T>) -> Result<(), Error> {
+        let Some(caller) = request.remote_addr() else { return Ok(()) };
+        self.rates.enter(caller.ip(), Instant::now()).inspect_err(|_| self.application.metrics().limited())
+    }
+
     /// Refuses what a node that is behind cannot do well.
     fn check_ready(&self) -> Result<(), Error> {
         if *self.ready.borrow() { Ok(()) } else { Err(Error::NotReady) }
@@ -80,6 +106,7 @@ impl Room {
 pub async fn serve(
     listener: TcpListener,
     config: &Config,
+    tls: Option<ServerTlsConfig>,
     application: Arc<Application>,
     broker: Arc<Broker>,
     ready: watch::Receiver<bool>,
@@ -87,6 +114,7 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let context = Arc::new(Context {
         application,
+        rates: Rates::new(config.services.calls_per_second),
         calls: Room::new("calls in progress", config.services.calls),
         streams: Room::new("open streams", config.services.streams),
         commit_timeout: config.mempool.commit_timeout(),
@@ -101,7 +129,11 @@ pub async fn serve(
         .max_encoding_message_size(limits::BLOCK_MESSAGE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
     let told = report_health(reporter, ready, stopped);
-    Server::builder()
+    let mut server = Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls)?;
+    }
+    server
         .max_concurrent_streams(config.services.calls_per_connection)
         .http2_keepalive_interval(Some(Duration::from_secs(config.services.keepalive_s)))
         .timeout(config.mempool.commit_timeout() + CALL_MARGIN)
@@ -113,6 +145,26 @@ pub async fn serve(
         .serve_with_incoming_shutdown(Connections::new(listener, config.services.connections), told)
         .await?;
     Ok(())
+}
+
+/// What the settings say about encryption.
+pub fn tls(config: &TlsConfig) -> Result<Option<ServerTlsConfig>, Error> {
+    if config.certificate.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let read = |path: &PathBuf| {
+        let failed = |source| Error::File { path: path.clone(), source };
+        let mut text = Vec::new();
+        let file = File::open(path).map_err(failed)?;
+        file.take(PEM_BYTES).read_to_end(&mut text).map_err(failed)?;
+        Ok::<_, Error>(text)
+    };
+    let identity = Identity::from_pem(read(&config.certificate)?, read(&config.key)?);
+    let tls = ServerTlsConfig::new().identity(identity);
+    if config.client_ca.as_os_str().is_empty() {
+        return Ok(Some(tls));
+    }
+    Ok(Some(tls.client_ca_root(Certificate::from_pem(read(&config.client_ca)?))))
 }
 
 /// Reports every service as serving while the node is ready, until it stops.

@@ -152,6 +152,7 @@ impl Party {
         let miner = Miner::start(config, secret.clone(), worker).await?;
         let registration = Registration {
             validator: validator.to_owned(),
+            tls: None,
             chain_id: chain.clone(),
             endpoint: format!("http://{}", miner.local_addr()),
             models,

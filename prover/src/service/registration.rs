@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use assay_circuits::ir;
+use assay_proto::client::ClientTls;
 use assay_proto::transaction::{Body, RegisterMiner, Transaction, check_endpoint};
 use assay_proto::wire::ledger_client::LedgerClient;
 use assay_proto::{ChainId, ModelId, ProtoError, SecretKey, wire};
@@ -25,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct Registration {
     /// A validator's services, `http://host:port`.
     pub validator: String,
+    /// How it is recognised, where it is encrypted.
+    pub tls: Option<ClientTls>,
     /// The chain.
     pub chain_id: ChainId,
     /// Where validators reach this miner, `http://host:port`.
@@ -91,10 +94,13 @@ pub enum RegistrationError {
 pub async fn register(registration: &Registration, key: &SecretKey) -> Result<Registered, RegistrationError> {
     check_endpoint(&registration.endpoint)?;
     let invalid = |source| RegistrationError::Validator { validator: registration.validator.clone(), source };
-    let endpoint = Endpoint::from_shared(registration.validator.clone())
+    let mut endpoint = Endpoint::from_shared(registration.validator.clone())
         .map_err(invalid)?
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT);
+    if let Some(tls) = &registration.tls {
+        endpoint = endpoint.tls_config(tls.config()).map_err(invalid)?;
+    }
     let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
     loop {
         let error = match attempt(registration, key, &endpoint).await {

@@ -33,7 +33,7 @@ impl InferenceRpc for Inference {
     type InferStream = Events;
 
     async fn infer(&self, request: Request<wire::InferRequest>) -> Result<Response<Events>, Status> {
-        let _call = self.context.calls.enter()?;
+        let _call = self.context.enter(&request)?;
         self.context.check_ready()?;
         let job = request.into_inner().job.ok_or(Error::Missing("the job"))?;
         let job = Envelope::try_from(job).map_err(Error::from)?;
@@ -47,7 +47,7 @@ impl InferenceRpc for Inference {
         &self,
         request: Request<wire::GetReceiptRequest>,
     ) -> Result<Response<wire::GetReceiptResponse>, Status> {
-        let _call = self.context.calls.enter()?;
+        let _call = self.context.enter(&request)?;
         let job = JobId::try_from(request.into_inner().job_id.as_slice()).map_err(Error::from)?;
         let application = Arc::clone(&self.context.application);
         let receipts = blocking(move || {
@@ -72,9 +72,9 @@ impl InferenceRpc for Inference {
 
     async fn list_models(
         &self,
-        _request: Request<wire::ListModelsRequest>,
+        request: Request<wire::ListModelsRequest>,
     ) -> Result<Response<wire::ListModelsResponse>, Status> {
-        let _call = self.context.calls.enter()?;
+        let _call = self.context.enter(&request)?;
         let state = self.context.application.state();
         let response = blocking(move || Ok(wire::ListModelsResponse { models: models(&state) })).await?;
         fits(&response, "bytes of the list of models")?;

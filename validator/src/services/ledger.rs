@@ -43,7 +43,7 @@ impl LedgerRpc for Ledger {
         &self,
         request: Request<wire::SubmitTransactionRequest>,
     ) -> Result<Response<wire::SubmitTransactionResponse>, Status> {
-        let _call = self.context.calls.enter()?;
+        let _call = self.context.enter(&request)?;
         let transaction = request.into_inner().transaction.ok_or(Error::Missing("the transaction"))?;
         let envelope = Envelope::try_from(transaction).map_err(Error::from)?;
         let application = self.application();
@@ -66,7 +66,7 @@ impl LedgerRpc for Ledger {
         &self,
         request: Request<wire::GetAccountRequest>,
     ) -> Result<Response<wire::GetAccountResponse>, Status> {
-        let _call = self.context.calls.enter()?;
+        let _call = self.context.enter(&request)?;
         let key = PublicKey::try_from(request.into_inner().public_key.as_slice()).map_err(Error::from)?;
         let application = self.application();
         let taken = blocking(move || application.store().latest_job_nonce(&key)).await?;
@@ -86,7 +86,7 @@ impl LedgerRpc for Ledger {
         &self,
         request: Request<wire::GetBlockRequest>,
     ) -> Result<Response<wire::GetBlockResponse>, Status> {
-        let _call = self.context.calls.enter()?;
+        let _call = self.context.enter(&request)?;
         let application = self.application();
         let height = match request.into_inner().height {
             0 => application.state().head().height,
@@ -103,7 +103,7 @@ impl LedgerRpc for Ledger {
         &self,
         request: Request<wire::StreamBlocksRequest>,
     ) -> Result<Response<Self::StreamBlocksStream>, Status> {
-        let share = self.context.streams.enter()?;
+        let share = self.context.enter_stream(&request)?;
         let first = Height(request.into_inner().from_height.max(1));
         let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
         let (application, stopped) = (self.application(), self.context.stopped.clone());
@@ -118,7 +118,7 @@ impl LedgerRpc for Ledger {
         &self,
         request: Request<wire::GetEpochReportRequest>,
     ) -> Result<Response<wire::GetEpochReportResponse>, Status> {
-        let _call = self.context.calls.enter()?;
+        let _call = self.context.enter(&request)?;
         let application = self.application();
         let report = blocking(move || match request.into_inner().epoch {
             0 => application.store().latest_report(),
@@ -132,9 +132,9 @@ impl LedgerRpc for Ledger {
 
     async fn export(
         &self,
-        _request: Request<wire::ExportRequest>,
+        request: Request<wire::ExportRequest>,
     ) -> Result<Response<Self::ExportStream>, Status> {
-        let share = self.context.streams.enter()?;
+        let share = self.context.enter_stream(&request)?;
         let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
         let (application, stopped) = (self.application(), self.context.stopped.clone());
         tokio::spawn(async move {

@@ -58,6 +58,8 @@ fn code(error: &Error) -> Code {
         | Error::Randomness(_)
         | Error::Reflection(_)
         | Error::Server(_)
+        | Error::Metrics(_)
+        | Error::File { .. }
         | Error::Task(_) => Code::Internal,
     }
 }

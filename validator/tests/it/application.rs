@@ -36,7 +36,7 @@ fn peer(key: SecretKey, genesis: &Genesis) -> Peer {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, state) = Store::open(dir.path(), genesis).expect("opens");
     let mempool = Mempool::new(Default::default(), key.public_key());
-    let application = Arc::new(Application::new(key.clone(), store, state, mempool));
+    let application = Arc::new(Application::new(key.clone(), store, state, mempool).expect("metrics"));
     Peer { key, application, _dir: dir }
 }
 

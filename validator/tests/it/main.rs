@@ -4,6 +4,7 @@ mod application;
 mod broker;
 mod crash;
 mod network;
+mod operations;
 mod outages;
 mod services;
 mod store;

@@ -132,7 +132,8 @@ async fn agree(nodes: &[ChildNode]) -> u64 {
 /// Submits transfers of 1 until one is committed; its height.
 async fn transfer(network: &Network, nodes: &[ChildNode], nonce: &mut u64) {
     let mut calls = nodes[0].calls().await;
-    let wait = calls.submit(&network.chain.transfer(*nonce, 1));
+    let transaction = network.chain.transfer(*nonce, 1);
+    let wait = calls.submit(&transaction);
     tokio::time::timeout(PATIENCE, wait).await.expect("in time").expect("committed");
     *nonce += 1;
 }

@@ -18,7 +18,7 @@ use crate::support::{Chain, secret};
 fn decide(chain: &Chain, transfers: std::ops::RangeInclusive<u64>) {
     let (store, state) = Store::open(&data(chain), &chain.genesis).expect("opens");
     let mempool = Mempool::new(chain.config().mempool, chain.validator.public_key());
-    let application = Application::new(chain.validator.clone(), store, state, mempool);
+    let application = Application::new(chain.validator.clone(), store, state, mempool).expect("metrics");
     for nonce in transfers {
         let _wait = application.submit(chain.transfer(nonce, 1).envelope()).expect("taken");
         let block = application.propose(nonce).expect("a proposal");

@@ -123,6 +123,7 @@ async fn run(
 
 fn registration(validator: String, patience: Duration) -> Registration {
     Registration {
+        tls: None,
         validator: format!("http://{validator}"),
         chain_id: chain(),
         endpoint: ENDPOINT.to_owned(),
