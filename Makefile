@@ -12,10 +12,13 @@ WORKSPACE := --release --locked --workspace
 # Set it empty to do without cargo-nextest.
 NEXTEST ?= $(if $(shell PATH="$(PATH)" command -v cargo-nextest),yes)
 
+# What `make devnet` is told.
+DEVNET_ARGS ?= --dir devnet
+
 # Models that `make bench` measures: names that assay-bench knows, or ONNX files.
 BENCH_MODELS ?= mlp lenet5
 
-.PHONY: help setup demo test test-slow fmt lint verifier bench grpc-check
+.PHONY: help setup demo devnet test test-slow fmt lint verifier bench grpc-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +29,10 @@ setup: ## install what the build needs (Debian, as root); elsewhere say what is 
 demo: setup ## one validator, three miners, two of them liars, a client, an audit (DEMO_ARGS="..")
 	scripts/progress cargo build --release --locked -p assay-bench
 	cargo run --quiet --release --locked -p assay-bench -- demo $(DEMO_ARGS)
+
+devnet: setup ## four validators and two miners as processes on this machine (DEVNET_ARGS="--dir devnet")
+	scripts/progress cargo build --release --locked -p assay
+	cargo run --quiet --release --locked -p assay -- devnet $(DEVNET_ARGS)
 
 test: setup lint verifier ## formatting, lints, dependency edges, the verifier alone, all tests but the slow ones
 ifeq ($(NEXTEST),yes)

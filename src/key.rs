@@ -12,7 +12,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use assay_proto::SecretKey;
+use assay_proto::{PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
 use crate::{Answer, output};
@@ -82,13 +82,7 @@ pub fn run(command: Command) -> Result<Answer> {
             write_sealed(&output, &secret)?;
             (secret.public_key(), json)
         }
-        Command::Show { file, json } => {
-            let text = read(&file)?;
-            let sealed = sealed::is_sealed(&text);
-            let key =
-                if sealed { sealed::public_key(&text) } else { load(&file).map(|key| key.public_key()) };
-            (key.with_context(|| file.display().to_string())?, json)
-        }
+        Command::Show { file, json } => (public(&file)?, json),
         Command::Import { file, output, json } => {
             let secret = load(&file)?;
             write_sealed(&output, &secret)?;
@@ -143,6 +137,15 @@ pub fn load(path: &Path) -> Result<SecretKey> {
     }
     let password = password(&format!("password of {}: ", path.display())).with_context(name)?;
     sealed::open(&text, &password).with_context(name)
+}
+
+/// The public key of a key file; a sealed one stays sealed.
+pub fn public(path: &Path) -> Result<PublicKey> {
+    let text = read(path)?;
+    if sealed::is_sealed(&text) {
+        return sealed::public_key(&text).with_context(|| path.display().to_string());
+    }
+    Ok(load(path)?.public_key())
 }
 
 /// The text of a key file that only its owner may read.

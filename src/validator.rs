@@ -9,6 +9,7 @@
 
 mod export;
 pub mod init;
+mod overrides;
 pub mod register;
 mod start;
 mod status;
@@ -26,6 +27,8 @@ pub enum Command {
     Init(init::Arguments),
     /// Run a validator
     Start(start::Arguments),
+    /// Check settings, genesis and key without starting anything
+    ValidateConfig(start::Check),
     /// Register a model's verifying key on the ledger
     RegisterModel(register::Arguments),
     /// Write the log of a running validator to a file for auditors
@@ -39,6 +42,7 @@ pub fn run(command: Command) -> Result<Answer> {
     match command {
         Command::Init(arguments) => init::run(&arguments),
         Command::Start(arguments) => start::run(&arguments),
+        Command::ValidateConfig(arguments) => start::check(&arguments),
         Command::RegisterModel(arguments) => register::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use assay_proto::genesis::Genesis;
 use assay_proto::{Canonical, limits};
 use assay_validator::{Config, Node};
 
-use super::{Home, block_on};
+use super::{Home, block_on, overrides};
 use crate::service::{Logs, told_to_stop};
 use crate::{Answer, key, output};
 
@@ -19,9 +19,8 @@ const CONFIG_BYTES: usize = 1 << 16;
 /// Arguments of `assay validator start`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Folder made by `assay validator init`
-    #[arg(long)]
-    home: PathBuf,
+    #[command(flatten)]
+    settings: Settings,
     /// Address to listen on instead of the configured one; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -29,22 +28,80 @@ pub struct Arguments {
     logs: Logs,
 }
 
+/// Arguments of `assay validator validate-config`.
+#[derive(clap::Args)]
+pub struct Check {
+    #[command(flatten)]
+    settings: Settings,
+    /// Print the settings in force as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the settings are, and what replaces them.
+#[derive(clap::Args)]
+#[command(
+    after_help = "A setting is replaced by --set, or by the environment: ASSAY_VALIDATOR_ENGINE_GATHER_MS=5 is engine.gather_ms."
+)]
+struct Settings {
+    /// Folder made by `assay validator init`
+    #[arg(long)]
+    home: PathBuf,
+    /// Replace a setting, for example engine.gather_ms=5; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+impl Settings {
+    /// Settings and genesis, checked.
+    fn load(&self) -> Result<(Home, Config, Genesis)> {
+        let home = Home(self.home.clone());
+        let mut config =
+            overrides::apply(config(&home.config())?, &self.set, &std::env::vars_os().collect())?;
+        config.data_dir = home.path().join(&config.data_dir);
+        for path in [&mut config.tls.certificate, &mut config.tls.key, &mut config.tls.client_ca] {
+            if !path.as_os_str().is_empty() {
+                *path = home.path().join(&*path);
+            }
+        }
+        config.validate()?;
+        let name = || home.genesis().display().to_string();
+        let genesis =
+            Genesis::decode(&output::read(&home.genesis(), limits::GENESIS_BYTES)?).with_context(name)?;
+        Ok((home, config, genesis))
+    }
+}
+
+/// Checks settings, genesis and key without starting anything.
+pub fn check(arguments: &Check) -> Result<Answer> {
+    let (home, config, genesis) = arguments.settings.load()?;
+    let key = key::public(&home.key())?;
+    let named = |key| genesis.validators.iter().any(|validator| validator.public_key == key);
+    ensure!(named(key), "{}: {key} is not a validator of the genesis", home.key().display());
+    for peer in config.consensus.peers()? {
+        ensure!(named(peer.key) && peer.key != key, "consensus.peers: {} is not another validator", peer.key);
+    }
+    let missing = genesis.validators.len().saturating_sub(1 + config.consensus.peers.len());
+    if arguments.json {
+        output::json(&config)?;
+    } else {
+        println!("chain      {}", genesis.chain_id);
+        println!("genesis    {}", genesis.hash());
+        println!("validator  {key}, one of {}", genesis.validators.len());
+        if missing > 0 {
+            println!("peers      {missing} validators of the genesis are not among them");
+        }
+        println!("valid");
+    }
+    Ok(Answer::Yes)
+}
+
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Answer> {
-    let home = Home(arguments.home.clone());
-    let mut config = config(&home.config())?;
-    config.data_dir = home.path().join(&config.data_dir);
-    for path in [&mut config.tls.certificate, &mut config.tls.key, &mut config.tls.client_ca] {
-        if !path.as_os_str().is_empty() {
-            *path = home.path().join(&*path);
-        }
-    }
+    let (home, mut config, genesis) = arguments.settings.load()?;
     if let Some(listen) = arguments.listen {
         config.listen = listen;
     }
-    let name = || home.genesis().display().to_string();
-    let genesis =
-        Genesis::decode(&output::read(&home.genesis(), limits::GENESIS_BYTES)?).with_context(name)?;
     let key = key::load(&home.key())?;
     arguments.logs.start()?;
     block_on(async {

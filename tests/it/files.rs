@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::assay;
-use crate::support::{Files, input, model};
+use crate::support::{Files, Ran, input, model};
 
 #[test]
 fn a_proof_holds_under_its_key_and_for_its_input_only() {
@@ -101,7 +101,34 @@ fn a_secret_key_is_for_its_owner_only_and_never_overwritten() {
     assay!("key show {path}").refused("chmod 600");
 }
 
+/// Runs a command with the password of sealed keys in a file.
+fn with_password(files: &Files, password: &str, line: &str) -> Ran {
+    files.write("password", format!("{password}\n").as_bytes());
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_assay"))
+        .args(line.split_whitespace())
+        .env("ASSAY_PASSWORD_FILE", files.path("password"))
+        .output()
+        .expect("the program starts");
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
 #[test]
-fn the_help_of_a_key_says_that_it_is_not_encrypted() {
-    assert!(assay!("key new --help").ok().contains("NOT encrypted"));
+fn a_sealed_key_is_used_with_its_password_and_shown_without() {
+    let files = Files::new();
+    let [sealed, clear, again] = ["sealed.key", "clear.key", "again.key"].map(|name| files.path(name));
+    let public = with_password(&files, "secret", &format!("key new --encrypt -o {sealed}")).ok();
+    assert_eq!(assay!("key show {sealed}").ok(), public);
+    assay!("key export {sealed} -o {clear}").refused("ASSAY_PASSWORD_FILE");
+    with_password(&files, "wrong", &format!("key export {sealed} -o {clear}")).refused("password is wrong");
+    assert_eq!(with_password(&files, "secret", &format!("key export {sealed} -o {clear}")).ok(), public);
+    assert_eq!(assay!("key show {clear}").ok(), public);
+    assert_eq!(with_password(&files, "other", &format!("key import {clear} -o {again}")).ok(), public);
+    assert!(
+        !String::from_utf8_lossy(&files.read("again.key"))
+            .contains(String::from_utf8_lossy(&files.read("clear.key")).trim())
+    );
 }

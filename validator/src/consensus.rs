@@ -33,10 +33,11 @@ const HEARD: usize = 4_096;
 const TELL_AGAIN: Duration = Duration::from_secs(3);
 
 /// A message of another validator.
-type Heard = (PublicKey, Vec<u8>);
+pub type Heard = (PublicKey, Vec<u8>);
 
 /// The application under the engine.
-pub(crate) struct Ledger {
+#[derive(Debug)]
+pub struct Ledger {
     application: Arc<Application>,
     config: EngineConfig,
     heard: mpsc::Sender<Heard>,

@@ -2,6 +2,7 @@
 
 mod application;
 mod broker;
+mod byzantine;
 mod crash;
 mod network;
 mod operations;
