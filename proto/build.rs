@@ -6,8 +6,13 @@ use std::{env, error::Error, fs};
 
 use prost::Message;
 
-const FILES: [&str; 4] =
-    ["assay/v1/types.proto", "assay/v1/inference.proto", "assay/v1/ledger.proto", "assay/v1/miner.proto"];
+const FILES: [&str; 5] = [
+    "assay/v1/types.proto",
+    "assay/v1/inference.proto",
+    "assay/v1/ledger.proto",
+    "assay/v1/miner.proto",
+    "assay/v1/operator.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -7,6 +7,7 @@
 //! HOME/data/           database
 //! ```
 
+mod backup;
 mod export;
 pub mod init;
 mod overrides;
@@ -31,6 +32,10 @@ pub enum Command {
     ValidateConfig(start::Check),
     /// Register a model's verifying key on the ledger
     RegisterModel(register::Arguments),
+    /// Copy the database of a running validator
+    Backup(backup::BackupArguments),
+    /// Make a database of a copy
+    Restore(backup::RestoreArguments),
     /// Write the log of a running validator to a file for auditors
     Export(export::Arguments),
     /// Show the ledger of a running validator
@@ -44,6 +49,8 @@ pub fn run(command: Command) -> Result<Answer> {
         Command::Start(arguments) => start::run(&arguments),
         Command::ValidateConfig(arguments) => start::check(&arguments),
         Command::RegisterModel(arguments) => register::run(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
     }

@@ -12,11 +12,13 @@ use crate::codec::each;
 use crate::error::ProtoError;
 use crate::id::{ChainId, Epoch, Height, JobId, ModelId, PublicKey};
 use crate::job::Job;
+use crate::operator::Backup;
 use crate::report::EpochReport;
 use crate::signing::{Envelope, Signed};
 use crate::transaction::Transaction;
 use crate::wire::inference_client::InferenceClient;
 use crate::wire::ledger_client::LedgerClient;
+use crate::wire::operator_client::OperatorClient;
 use crate::{limits, wire};
 
 pub use stream::{BlockStream, ExportStream, InferEvent, InferStream, Position};
@@ -153,6 +155,7 @@ pub struct ReceiptEntry {
 pub struct Client {
     inference: InferenceClient<Channel>,
     ledger: LedgerClient<Channel>,
+    operator: OperatorClient<Channel>,
     call_timeout: Duration,
 }
 
@@ -177,6 +180,7 @@ impl Client {
             inference: InferenceClient::new(channel.clone())
                 .max_decoding_message_size(limits::MESSAGE_BYTES)
                 .max_encoding_message_size(limits::MESSAGE_BYTES),
+            operator: OperatorClient::new(channel.clone()),
             ledger: LedgerClient::new(channel)
                 .max_decoding_message_size(limits::BLOCK_MESSAGE_BYTES)
                 .max_encoding_message_size(limits::MESSAGE_BYTES),
@@ -188,6 +192,13 @@ impl Client {
         let mut request = tonic::Request::new(message);
         request.set_timeout(self.call_timeout);
         request
+    }
+
+    /// Has this validator's own node copy its database; the folder on the node's machine, and a height that is in it.
+    pub async fn backup(&self, backup: &Signed<Backup>) -> Result<(String, Height), ClientError> {
+        let request = self.request(wire::BackupRequest { backup: Some(backup.into()) });
+        let response = self.operator.clone().backup(request).await?.into_inner();
+        Ok((response.path, Height(response.height)))
     }
 
     /// Models that can be asked.

@@ -10,6 +10,7 @@ pub mod genesis;
 mod id;
 pub mod job;
 pub mod limits;
+pub mod operator;
 pub mod receipt;
 pub mod report;
 pub mod signing;

@@ -44,6 +44,8 @@ pub const DEADLINE_MS: u64 = 3_600_000;
 pub const CHAIN_ID_BYTES: usize = 64;
 /// The name of a model.
 pub const NAME_BYTES: usize = 256;
+/// The name of a backup.
+pub const BACKUP_NAME_BYTES: usize = 64;
 /// The endpoint of a miner.
 pub const ENDPOINT_BYTES: usize = 256;
 /// A verifying key.

@@ -234,6 +234,12 @@ impl Default for MonitorConfig {
 }
 
 impl Config {
+    /// Where backups are made: beside the database, since their files are links where that can be.
+    pub fn backup_dir(&self) -> PathBuf {
+        let name = self.data_dir.file_name().unwrap_or_default().to_string_lossy();
+        self.data_dir.with_file_name(format!("{name}-backups"))
+    }
+
     /// Refuses a value outside its documented range, naming the field.
     pub fn validate(&self) -> Result<(), Error> {
         let Self { listen: _, data_dir, engine, consensus, mempool, broker, services, tls, monitor: _ } =

@@ -179,6 +179,13 @@ pub enum Error {
     #[error("the validator is stopping")]
     Stopping,
 
+    /// Signed by a key that is not this validator's, or too long ago.
+    #[error("this node is not {0}'s to operate, or the request is more than a minute old")]
+    NotOperator(PublicKey),
+    /// A backup of this name is there.
+    #[error("{0} exists")]
+    BackupExists(PathBuf),
+
     // Failures of the node itself.
     /// A decided block that is not valid, or an own proposal that is not.
     #[error("block refused")]

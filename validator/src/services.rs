@@ -6,6 +6,7 @@
 mod connections;
 mod inference;
 mod ledger;
+mod operator;
 mod rates;
 mod status;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use assay_proto::wire::inference_server::InferenceServer;
 use assay_proto::wire::ledger_server::LedgerServer;
+use assay_proto::wire::operator_server::OperatorServer;
 use assay_proto::{limits, wire};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -35,6 +37,7 @@ use crate::stop::{Stopped, stopping};
 use connections::Connections;
 use inference::Inference;
 use ledger::Ledger;
+use operator::Operator;
 use rates::Rates;
 
 /// A submission is received and then decided within its own timeout; any other call is far shorter.
@@ -124,6 +127,7 @@ pub async fn serve(
     let inference = InferenceServer::new(Inference::new(Arc::clone(&context), broker))
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::BLOCK_MESSAGE_BYTES);
+    let operator = OperatorServer::new(Operator::new(Arc::clone(&context), config.backup_dir()));
     let ledger = LedgerServer::new(Ledger::new(context))
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::BLOCK_MESSAGE_BYTES);
@@ -142,6 +146,7 @@ pub async fn serve(
         .add_service(reflection().build_v1alpha()?)
         .add_service(inference)
         .add_service(ledger)
+        .add_service(operator)
         .serve_with_incoming_shutdown(Connections::new(listener, config.services.connections), told)
         .await?;
     Ok(())

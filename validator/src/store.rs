@@ -22,6 +22,7 @@ use assay_verifier::certificate;
 use assay_verifier::limits::JOB_WINDOW;
 use assay_verifier::state::State;
 use assay_verifier::transition::Transition;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, Options,
     WriteBatch, WriteOptions,
@@ -118,6 +119,11 @@ impl Store {
             Some(hash) => self.undecided(height, &decoded(hash.as_slice().try_into())?),
             None => Ok(None),
         }
+    }
+
+    /// Copies the database into a new folder while it is in use: links to files that never change, and the rest.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), Error> {
+        Ok(Checkpoint::new(&self.db)?.create_checkpoint(path)?)
     }
 
     /// A decided block as it is stored.

@@ -53,6 +53,7 @@ fn every_message_has_one_encoding() {
     check(&samples::round_proposal());
     check(&samples::committed().certificate);
     check(&samples::committed());
+    check(&samples::backup());
     check(&samples::genesis());
     check(&samples::report());
 }
@@ -69,6 +70,7 @@ fn unknown_fields_are_refused_in_every_message() {
     check_additions(&samples::vote());
     check_additions(&samples::round_proposal());
     check_additions(&samples::committed());
+    check_additions(&samples::backup());
     check_additions(&samples::genesis());
     check_additions(&samples::report());
 }

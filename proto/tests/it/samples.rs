@@ -5,6 +5,7 @@ use assay_proto::block::{
 };
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::{Job, Output, Proof};
+use assay_proto::operator::Backup;
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
 use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
@@ -110,6 +111,10 @@ pub fn equivocation() -> Equivocation {
     let vote = |block_hash| Vote { kind: VoteKind::Prevote, height: Height(1), round: 2, block_hash };
     let sign = |block_hash| key(3).sign(&chain(), vote(block_hash)).into_envelope();
     Equivocation::new(sign(None), sign(Some(BlockHash([8; 32])))).unwrap()
+}
+
+pub fn backup() -> Backup {
+    Backup::new("nightly-1", 1_700_000_000_000).unwrap()
 }
 
 pub fn committed() -> CommittedBlock {

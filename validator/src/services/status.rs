@@ -5,6 +5,7 @@
 //! | `INVALID_ARGUMENT` | the message itself: encoding, signature, limits, ranges; it fails everywhere alike |
 //! | `NOT_FOUND` | a model, block, epoch or account that this chain does not have |
 //! | `FAILED_PRECONDITION` | the ledger as it stands: nonces, balances, registrations |
+//! | `PERMISSION_DENIED` | a request to this node's operator services that is not its operator's |
 //! | `RESOURCE_EXHAUSTED` | a limit on what is in progress; the same call may pass later |
 //! | `DEADLINE_EXCEEDED` | not decided in time; it may be decided later |
 //! | `UNAVAILABLE` | the node is stopping, or not ready yet |
@@ -36,8 +37,10 @@ fn code(error: &Error) -> Code {
         Error::NonceUsed { .. }
         | Error::NonceTaken { .. }
         | Error::JobNonceUsed { .. }
+        | Error::BackupExists(_)
         | Error::Funds { .. }
         | Error::Dropped(_) => Code::FailedPrecondition,
+        Error::NotOperator(_) => Code::PermissionDenied,
         Error::Busy { .. } => Code::ResourceExhausted,
         Error::Undecided { .. } => Code::DeadlineExceeded,
         Error::Stopping | Error::NotReady => Code::Unavailable,

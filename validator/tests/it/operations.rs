@@ -1,10 +1,12 @@
 //! What an operator sees and sets: metrics, health, encryption, rates.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use assay_proto::client::{Client, ClientOptions, ClientTls};
+use assay_proto::client::{Client, ClientError, ClientOptions, ClientTls};
+use assay_proto::operator::Backup;
 use assay_validator::Error;
+use assay_validator::store::Store;
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -137,4 +139,37 @@ async fn with_tls_both_sides_show_certificates_of_the_authority() {
     node.shutdown().await.expect("stops");
     config.tls.certificate = chain.dir.path().join("nowhere.pem");
     assert!(matches!(chain.start_with(config).await, Err(Error::File { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_running_node_opens_as_a_database_and_only_the_operator_may_make_one() {
+    let chain = Chain::new();
+    let node = chain.start().await;
+    let mut calls = Calls::to(node.local_addr()).await;
+    for nonce in 1..=3 {
+        calls.submit(&chain.transfer(nonce, 1)).await.expect("committed");
+    }
+    let endpoint = format!("http://{}", node.local_addr());
+    let client = Client::connect(&endpoint, ClientOptions::default()).await.expect("connects");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let now = u64::try_from(now).expect("small");
+    let backup = |key: &assay_proto::SecretKey, name: &str, time_ms| {
+        key.sign(chain.chain_id(), Backup::new(name, time_ms).expect("a name"))
+    };
+    let code = |error: ClientError| match error {
+        ClientError::Refused(status) => status.code(),
+        other => panic!("{other:?}"),
+    };
+    let strange = client.backup(&backup(&chain.client, "one", now)).await.expect_err("a stranger's");
+    assert_eq!(code(strange), Code::PermissionDenied);
+    let old = client.backup(&backup(&chain.validator, "one", now - 61_000)).await.expect_err("an old one");
+    assert_eq!(code(old), Code::PermissionDenied);
+    let (path, height) = client.backup(&backup(&chain.validator, "one", now)).await.expect("made");
+    assert_eq!(height.0, 3);
+    let again = client.backup(&backup(&chain.validator, "one", now)).await.expect_err("a name is used once");
+    assert_eq!(code(again), Code::FailedPrecondition);
+    calls.submit(&chain.transfer(4, 1)).await.expect("the node goes on");
+    let (_, state) = Store::open(std::path::Path::new(&path), &chain.genesis).expect("a whole database");
+    assert_eq!(state.head().height.0, 3);
+    node.shutdown().await.expect("stops");
 }
