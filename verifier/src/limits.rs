@@ -15,6 +15,8 @@ pub const ATTEMPTS: usize = 16;
 pub const REMOVAL_BLOCKS: u64 = 2;
 /// Proofs that one batch verifies.
 pub const BATCH: usize = 128;
+/// Claims whose proofs held that are remembered.
+pub const CLAIMS: usize = 1 << 16;
 /// Bytes of an export that the auditor holds at once, beyond one block.
 pub const AUDIT_WINDOW_BYTES: usize = 32 << 20;
 /// Blocks that the auditor holds at once.

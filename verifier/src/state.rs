@@ -13,17 +13,18 @@
 
 mod record;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_proto::genesis::{Genesis, Parameters};
-use assay_proto::{BlockHash, ChainId, Epoch, Height, ModelId, PublicKey, Root};
+use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, ModelId, PublicKey, Root};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::ValidatorSet;
 use crate::error::Reason;
 use crate::jobs::ClientJobs;
-use crate::proof::{ProofError, VerifyingKey};
+use crate::limits;
+use crate::proof::{ProofError, Statement, VerifyingKey};
 
 pub use record::{Record, RecordError};
 
@@ -305,8 +306,39 @@ impl State {
 
 /// Verifying keys, decoded once. Entries are named by the digest of their bytes, so that one cache serves every state
 /// of every chain.
+///
+/// Beside them it remembers claims whose proofs held, the latest [`limits::CLAIMS`] of them. That saves time and decides
+/// nothing: a proof holds under its key whenever it is asked.
 #[derive(Debug, Default)]
-pub struct KeyCache(Mutex<BTreeMap<KeyDigest, VerifyingKey>>);
+pub struct KeyCache {
+    keys: Mutex<BTreeMap<KeyDigest, VerifyingKey>>,
+    held: Mutex<Held>,
+}
+
+/// Names the proof in a transaction under a key: a digest of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Claim([u8; 32]);
+
+impl Claim {
+    /// The claim of a receipt, whose transaction holds inputs, outputs and proof. What binds it to its chain is the name of
+    /// the job.
+    pub(crate) fn of(key: &VerifyingKey, statement: &Statement, transaction: &Envelope) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("assay.v1 claim");
+        hasher
+            .update(&key.digest())
+            .update(&statement.job)
+            .update(&transaction.signer.0)
+            .update(&transaction.payload);
+        Self(hasher.finalize().into())
+    }
+}
+
+/// Claims in the order in which they came.
+#[derive(Debug, Default)]
+struct Held {
+    known: BTreeSet<Claim>,
+    order: VecDeque<Claim>,
+}
 
 impl KeyCache {
     /// An empty cache.
@@ -321,9 +353,30 @@ impl KeyCache {
         self.get(model.key, bytes).map_err(Reason::Key)
     }
 
+    /// Whether the proof of this claim was found to hold.
+    pub(crate) fn has_held(&self, claim: &Claim) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).known.contains(claim)
+    }
+
+    /// Remembers claims whose proofs hold.
+    pub(crate) fn note_held(&self, claims: impl Iterator<Item = Claim>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for claim in claims {
+            if !held.known.insert(claim) {
+                continue;
+            }
+            held.order.push_back(claim);
+            if held.order.len() > limits::CLAIMS
+                && let Some(oldest) = held.order.pop_front()
+            {
+                held.known.remove(&oldest);
+            }
+        }
+    }
+
     /// The key of these bytes.
     pub(crate) fn get(&self, digest: KeyDigest, bytes: &[u8]) -> Result<VerifyingKey, ProofError> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
         match known {
             Some(key) => Ok(key),
             None => {
@@ -336,6 +389,23 @@ impl KeyCache {
 
     /// Keeps a decoded key.
     pub(crate) fn insert(&self, digest: KeyDigest, key: VerifyingKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, key);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_remembered_up_to_a_limit_the_oldest_forgotten_first() {
+        let (keys, claim) =
+            (KeyCache::new(), |number: usize| Claim(*blake3::hash(&number.to_le_bytes()).as_bytes()));
+        keys.note_held((0..=limits::CLAIMS).map(claim));
+        assert!(!keys.has_held(&claim(0)));
+        assert!(keys.has_held(&claim(1)) && keys.has_held(&claim(limits::CLAIMS)));
+        keys.note_held([claim(1), claim(1)].into_iter());
+        let held = keys.held.lock().unwrap();
+        assert_eq!((held.known.len(), held.order.len()), (limits::CLAIMS, limits::CLAIMS));
     }
 }

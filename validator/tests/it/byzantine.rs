@@ -57,7 +57,6 @@ struct Liar {
 /// A running liar.
 struct Running {
     engine: Engine,
-    application: Arc<Application>,
     /// Proposals that it made.
     proposals: Arc<AtomicUsize>,
     stop: watch::Sender<bool>,
@@ -81,10 +80,9 @@ impl Running {
         };
         let (stop, stopped) = watch::channel(false);
         let proposals = Arc::new(AtomicUsize::new(0));
-        let liar =
-            Liar { honest, application: Arc::clone(&application), lies, proposals: Arc::clone(&proposals) };
+        let liar = Liar { honest, application, lies, proposals: Arc::clone(&proposals) };
         let engine = Engine::start(settings, Arc::new(liar), stopped).await.expect("starts");
-        Self { engine, application, proposals, stop, _heard: heard }
+        Self { engine, proposals, stop, _heard: heard }
     }
 
     async fn stop(self) {

@@ -17,7 +17,7 @@ use crate::error::Reason;
 use crate::limits;
 use crate::proof::{self, ProofError, Statement, VerifyingKey};
 use crate::receipt::{self, Finding, Judgement};
-use crate::state::{KeyCache, KeyDigest, State};
+use crate::state::{Claim, KeyCache, KeyDigest, State};
 
 /// A transaction whose signature holds.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(crate) fn prepare(
     };
     let examined: Vec<Option<Examined>> =
         opened.par_iter().map(|opened| examine(chain, opened, &key_of)).collect();
-    let mut proofs = check_proofs(&opened, &examined);
+    let mut proofs = check_proofs(transactions, &opened, &examined, keys);
     let finish = |(index, (opened, examined)): (usize, (Result<Opened, Reason>, Option<Examined>))| {
         let Opened { signer, nonce, content } = opened?;
         let action = match content {
@@ -186,16 +186,29 @@ struct Group {
 }
 
 /// Checks the proof of every claim; results by index of the transaction.
+///
+/// A proof that held in a transaction holds in it for ever: whoever prepares a block and then judges the same
+/// transactions in another's pays for each proof once.
 fn check_proofs(
+    transactions: &[&Envelope],
     opened: &[Result<Opened, Reason>],
     examined: &[Option<Examined>],
+    keys: &KeyCache,
 ) -> BTreeMap<usize, Result<(), ProofError>> {
+    let mut results = BTreeMap::new();
+    let mut claims = BTreeMap::new();
     // Proofs that should hold go into batches of one key; those that should not are checked alone.
     let mut groups: BTreeMap<(bool, [u8; 32]), Group> = BTreeMap::new();
     for (index, (opened, examined)) in opened.iter().zip(examined).enumerate() {
         let Some(Examined { key, finding: Ok(Finding::Claim { statement, proof, .. }) }) = examined else {
             continue;
         };
+        let claim = transactions.get(index).map(|envelope| Claim::of(key, statement, envelope));
+        if claim.is_some_and(|claim| keys.has_held(&claim)) {
+            results.insert(index, Ok(()));
+            continue;
+        }
+        claims.extend(claim.map(|claim| (index, claim)));
         let holds = receipt_of(opened).is_some_and(|(receipt, _)| match receipt.verdict {
             Verdict::Verified | Verdict::Late => true,
             Verdict::InvalidProof | Verdict::Malformed | Verdict::Absent => false,
@@ -213,7 +226,12 @@ fn check_proofs(
             pairs.map(move |(indices, items)| (key, indices, items))
         })
         .collect();
-    batches.par_iter().flat_map(|(key, indices, items)| check_batch(key, indices, items)).collect()
+    let checked: Vec<_> =
+        batches.par_iter().flat_map(|(key, indices, items)| check_batch(key, indices, items)).collect();
+    let held = checked.iter().filter(|(_, result)| result.is_ok());
+    keys.note_held(held.filter_map(|(index, _)| claims.get(index).copied()));
+    results.extend(checked);
+    results
 }
 
 fn check_batch(

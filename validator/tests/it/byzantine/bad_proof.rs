@@ -23,11 +23,8 @@ fn receipt(network: &Network, miner: &SecretKey, number: u64) -> Envelope {
     let job = chain.job_with(|job| (job.nonce, job.max_price) = (number, 1));
     let id = job.id(chain.chain_id());
     let (inputs, outputs) = (job.value().inputs.clone(), chain.model.outputs(&job.value().inputs));
-    let mut statement = Statement {
-        job: job_binding(chain.chain_id(), &id, &miner.public_key()),
-        inputs,
-        outputs: outputs.clone(),
-    };
+    let binding = job_binding(chain.chain_id(), &id, &miner.public_key());
+    let mut statement = Statement::public(binding, inputs, outputs.clone());
     if number == BAD {
         statement.job = [9; 32];
     }
