@@ -57,7 +57,8 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
         }
         let account = client.account(&secret.public_key()).await?;
         let nonce = account.nonce.checked_add(1).context("the account has no nonce left")?;
-        let body = RegisterModel { model_id, name: name.clone(), verifying_key };
+        let body =
+            RegisterModel { model_id, name: name.clone(), verifying_key, proof_system: decoded.system() };
         let transaction = Transaction { nonce, body: Body::RegisterModel(body) };
         let position = client.submit(&secret.sign(&account.chain_id, transaction)).await?;
         Ok(Report { model_id: model_id.to_string(), name, height: Some(position.height.0) })
