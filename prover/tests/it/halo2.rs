@@ -283,6 +283,22 @@ fn a_key_is_the_model_and_nothing_else_is_a_key() {
 }
 
 #[test]
+fn keys_of_too_many_rows_or_public_values_are_refused_at_once() {
+    let refused = |chain: Chain| {
+        let graph = chain.graph().expect("valid");
+        VerifyingKey::decode(&halo2::key_bytes(&graph)).expect_err("refused").to_string()
+    };
+    let rows = refused(Chain::new(vec![1, 300_000], 0, 1).requantize(1, 0, 1));
+    assert!(rows.contains("k = 19, the limit is 18"), "{rows}");
+    let count = 1 << 20;
+    let wide = Chain::new(vec![1, count], 0, 1).dense(vec![0; count as usize], vec![0]);
+    let values = refused(wide.requantize(1, 0, 1));
+    assert!(values.contains("public values: 1048577, the limit is 1048576"), "{values}");
+    let error = Prover::new(&samples::product()).expect_err("refused").to_string();
+    assert!(error.contains("Multiply"), "{error}");
+}
+
+#[test]
 fn a_groth16_proof_is_none_of_halo2_and_the_other_way_round() {
     let groth16 = crate::keys::dense();
     let (statement, small) = crate::keys::proven(&[3, 200, 17], 1);
