@@ -59,7 +59,7 @@ pub fn transactions() -> Vec<Transaction> {
             model_id: ModelId([7; 32]),
             name: "lenet5".into(),
             verifying_key: vec![1, 2, 3],
-            proof_system: ProofSystem::Halo2,
+            proof_system: ProofSystem::Groth16,
         }),
         Body::RegisterMiner(RegisterMiner {
             endpoint: "http://127.0.0.1:9000".into(),
