@@ -17,8 +17,10 @@ DEVNET_ARGS ?= --dir devnet
 
 # Models that `make bench` measures: names that assay-bench knows, or ONNX files.
 BENCH_MODELS ?= mlp lenet5
+# Proof system of the demo: groth16 or halo2.
+SYSTEM ?= groth16
 
-.PHONY: help setup demo devnet test test-slow fmt lint verifier bench grpc-check
+.PHONY: help setup demo devnet test test-slow fmt lint verifier bench regenerate grpc-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,9 +28,9 @@ help: ## this list
 setup: ## install what the build needs (Debian, as root); elsewhere say what is missing
 	@scripts/setup
 
-demo: setup ## one validator, three miners, two of them liars, a client, an audit (DEMO_ARGS="..")
+demo: setup ## one validator, three miners, two of them liars, a client, an audit (SYSTEM=halo2 DEMO_ARGS="..")
 	scripts/progress cargo build --release --locked -p assay-bench
-	cargo run --quiet --release --locked -p assay-bench -- demo $(DEMO_ARGS)
+	cargo run --quiet --release --locked -p assay-bench -- demo --system $(SYSTEM) $(DEMO_ARGS)
 
 devnet: setup ## four validators and two miners as processes on this machine (DEVNET_ARGS="--dir devnet")
 	scripts/progress cargo build --release --locked -p assay
@@ -63,6 +65,9 @@ verifier: setup ## build the verifier alone: no runtime, no network, no database
 bench: setup ## what setup, proof and verification cost (BENCH_MODELS=".." BENCH_ARGS="..")
 	scripts/progress cargo build --release --locked -p assay-bench
 	for model in $(BENCH_MODELS); do cargo run --quiet --release --locked -p assay-bench -- prove $$model $(BENCH_ARGS); done
+
+regenerate: setup ## write the golden files anew: a pinned key, a proof, sizes
+	ASSAY_REGENERATE=1 cargo test --release --locked -p assay-prover --test it golden
 
 grpc-check: setup ## call a validator with a gRPC client of others (installs buf into .venv)
 	scripts/progress cargo build --release --locked -p assay

@@ -12,6 +12,7 @@ mod miner;
 mod model;
 mod opening;
 mod output;
+mod parameters;
 mod proof_file;
 mod prove;
 mod service;

@@ -40,7 +40,7 @@ pub struct Arguments {
     /// Model to serve; may be repeated
     #[arg(long = "model", required = true, value_name = "FILE")]
     models: Vec<PathBuf>,
-    /// Folder with NAME.pk for every model
+    /// Folder with NAME.pk, or NAME.vk of halo2, for every model
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
     /// Jobs that are held at a time, the one being worked on included
@@ -61,7 +61,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
     let secret = key::load(&arguments.key)?;
     let mut provers = Vec::new();
     for path in &arguments.models {
-        provers.push(prove::load(path, model::load(path)?, &arguments.keys)?);
+        provers.push(prove::load(path, model::load(path)?, &arguments.keys, None)?);
     }
     arguments.logs.start()?;
     let worker = CpuWorker::new(provers);

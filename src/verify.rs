@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use assay_circuits::ir::Port;
+use assay_proto::ProofSystem;
 use assay_verifier::describe;
 use assay_verifier::proof::{self, PortValue, Statement, VerifyingKey};
 
 use crate::opening::Opening;
 use crate::proof_file::{self, ProofFile};
 use crate::tensors::{self, OutputReport};
-use crate::{Answer, output};
+use crate::{Answer, output, parameters};
 
 /// Arguments of `assay verify`.
 #[derive(clap::Args)]
@@ -26,6 +27,9 @@ pub struct Arguments {
     /// Opening of the inputs and outputs that the proof only commits to, as `assay prove` wrote it
     #[arg(long, value_name = "FILE")]
     opening: Option<PathBuf>,
+    /// Refuse a key of another proof system: groth16 or halo2
+    #[arg(long)]
+    system: Option<ProofSystem>,
     /// Hold the proof against this input too: .npy, NAME=FILE or .npz as for `assay prove`
     #[arg(long = "input", value_name = "[NAME=]FILE")]
     inputs: Vec<String>,
@@ -37,6 +41,7 @@ pub struct Arguments {
 #[derive(serde::Serialize)]
 struct Report {
     model_id: String,
+    system: String,
     key_origin: String,
     job: String,
     /// BLAKE3 over the integers of every input port in order, 4 bytes each, little-endian; absent where an input is
@@ -56,6 +61,12 @@ struct Report {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<Answer> {
     let key = load(&arguments.vk)?;
+    let system = key.system();
+    ensure!(
+        arguments.system.is_none_or(|expected| expected == system),
+        "{}: a key of {system}",
+        arguments.vk.display()
+    );
     let name = || arguments.proof.display().to_string();
     let bytes = output::read(&arguments.proof, proof_file::limits::BYTES)?;
     let ProofFile { model, statement, proof } = ProofFile::from_bytes(&bytes).with_context(name)?;
@@ -90,7 +101,8 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
     let holds = reason.is_none();
     let report = Report {
         model_id: model.to_string(),
-        key_origin: key.origin().to_string(),
+        system: system.to_string(),
+        key_origin: key.origin(),
         job: hex::encode(statement.job),
         inputs_digest: inputs
             .into_iter()
@@ -115,7 +127,10 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
 /// Reads a verifying key.
 pub fn load(path: &Path) -> Result<VerifyingKey> {
     let bytes = output::read(path, proof::limits::KEY_BYTES)?;
-    VerifyingKey::decode(&bytes).with_context(|| path.display().to_string())
+    let key = VerifyingKey::decode(&bytes).with_context(|| path.display().to_string())?;
+    // Parameters that lie beside the key need not be made.
+    parameters::restore(path.parent().unwrap_or(Path::new("")), &key)?;
+    Ok(key)
 }
 
 /// Why the proof is not about these inputs; an error where it cannot be told.
@@ -161,6 +176,7 @@ fn digest(tensors: &[Vec<i32>]) -> String {
 impl Report {
     fn print(&self) {
         println!("model    {}", self.model_id);
+        println!("system   {}", self.system);
         println!("key by   {}", self.key_origin);
         println!("job      {}", self.job);
         self.inputs_digest.iter().for_each(|digest| println!("inputs   {digest}"));

@@ -21,11 +21,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use assay_circuits::ir::Graph;
+use assay_proto::ProofSystem;
 use assay_proto::receipt::Verdict;
 use assay_proto::report::EpochReport;
 use assay_prover::cpu::CpuWorker;
-use assay_prover::groth16::{Prover, ProvingKey, Secret, setup};
+use assay_prover::groth16::{self, ProvingKey, Secret, setup};
+use assay_prover::halo2;
+use assay_prover::prover::Prover;
 use assay_prover::worker::Worker;
+use assay_verifier::proof::halo2::key_bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 
@@ -43,6 +47,9 @@ pub struct Arguments {
     /// A digit classifier: mlp, lenet5, or an ONNX file with one input of 784 values
     #[arg(long, default_value = "lenet5")]
     model: String,
+    /// Proof system: groth16 or halo2
+    #[arg(long, default_value_t)]
+    system: ProofSystem,
     /// Digits to ask for
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..DIGITS))]
     digits: u64,
@@ -63,22 +70,25 @@ pub fn run(arguments: Arguments) -> Result<bool> {
     digits.truncate(usize::try_from(arguments.digits)?);
 
     let other = liar::other_model(&graph)?;
-    let (key, other_key) = (keys(&graph, "setup of the model"), keys(&other, "setup of a liar's own model"));
+    let keys = Keys::make(&graph, arguments.system, "setup of the model");
+    let other_keys = Keys::make(&other, arguments.system, "setup of a liar's own model");
+    let (honest, copy, own) = (keys.prover(&graph)?, keys.prover(&graph)?, other_keys.prover(&other)?);
     println!(
-        "{}: model {}, {} rows, keys made in {:.1} s",
+        "{}: model {}, {}, keys made in {:.1} s",
         source.name,
         graph.id(),
-        assay_circuits::r1cs::Plan::new(&graph).rows(),
+        match &honest {
+            Prover::Groth16(prover) => format!("groth16, {} rows", prover.plan().rows()),
+            Prover::Halo2(prover) => format!("halo2, 2^{} rows", prover.layout().k),
+        },
         start.elapsed().as_secs_f64()
     );
     let file = |extension| arguments.output.join(&source.name).with_extension(extension);
     std::fs::write(file("assay"), graph.to_bytes())?;
-    std::fs::write(file("vk"), key.verifying_key())?;
+    let verifying_key = keys.verifying_key(&graph);
+    std::fs::write(file("vk"), &verifying_key)?;
 
-    let verifying_key = key.verifying_key().to_vec();
-    let honest = CpuWorker::new([Prover::new(graph.clone(), key.clone())?]);
-    let copy = CpuWorker::new([Prover::new(graph.clone(), key)?]);
-    let own = CpuWorker::new([Prover::new(other.clone(), other_key)?]);
+    let [honest, copy, own] = [honest, copy, own].map(|prover| CpuWorker::new([prover]));
     let workers: Vec<(&'static str, Box<dyn Worker>)> = vec![
         ("honest", Box::new(honest)),
         ("runs another model", Box::new(OtherModel { claimed: graph.id(), own, runs: other.id() })),
@@ -196,14 +206,41 @@ fn check(ran: &Ran, digits: usize) -> Vec<String> {
     problems
 }
 
-fn keys(graph: &Graph, message: &'static str) -> ProvingKey {
-    let bar = progress(0, message);
-    let key = setup(graph, Secret::Random, None, &|done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
-    key
+/// What a model's provers are made from.
+enum Keys {
+    Groth16(Box<ProvingKey>),
+    Halo2,
+}
+
+impl Keys {
+    fn make(graph: &Graph, system: ProofSystem, message: &'static str) -> Self {
+        match system {
+            ProofSystem::Groth16 => {
+                let bar = progress(0, message);
+                let key = setup(graph, Secret::Random, None, &|done, total| {
+                    bar.set_length(total as u64);
+                    bar.set_position(done as u64);
+                });
+                bar.finish_and_clear();
+                Self::Groth16(Box::new(key))
+            }
+            ProofSystem::Halo2 => Self::Halo2,
+        }
+    }
+
+    fn prover(&self, graph: &Graph) -> Result<Prover> {
+        Ok(match self {
+            Self::Groth16(key) => groth16::Prover::new(graph.clone(), key.as_ref().clone())?.into(),
+            Self::Halo2 => halo2::Prover::new(graph)?.into(),
+        })
+    }
+
+    fn verifying_key(&self, graph: &Graph) -> Vec<u8> {
+        match self {
+            Self::Groth16(key) => key.verifying_key().to_vec(),
+            Self::Halo2 => key_bytes(graph),
+        }
+    }
 }
 
 fn progress(total: u64, message: &'static str) -> ProgressBar {

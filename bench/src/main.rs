@@ -2,6 +2,7 @@
 
 mod demo;
 mod digits;
+mod layout;
 mod models;
 mod prove;
 
@@ -23,6 +24,8 @@ enum Command {
     Demo(demo::Arguments),
     /// What setup, proof and verification of a model cost, beside the floor of their arithmetic
     Prove(prove::Arguments),
+    /// Draw the halo2 circuit of a model
+    Layout(layout::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let found = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Prove(arguments) => prove::run(arguments),
+        Command::Layout(arguments) => layout::run(arguments),
     };
     match found {
         Ok(true) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@
 //! up and shows the prover's peak memory; its time does not count.
 
 mod floor;
+mod halo2;
 mod memory;
 mod report;
 
@@ -20,6 +21,7 @@ use anyhow::{Context, Result, ensure};
 use assay_circuits::ir::Graph;
 use assay_circuits::r1cs::Plan;
 use assay_circuits::r1cs::witness::Witness;
+use assay_proto::ProofSystem;
 use assay_prover::groth16::{Prover, ProvingKey, Secret, draw_salts, setup};
 use assay_verifier::proof::{Statement, VerifyingKey, verify, verify_batch};
 use rand::rngs::StdRng;
@@ -36,6 +38,9 @@ const BATCH: usize = 256;
 pub struct Arguments {
     /// ONNX file, or one of mlp, lenet5, cnn264k, dense4m, mnist2m
     model: String,
+    /// Proof system: groth16 or halo2; the floor is that of groth16
+    #[arg(long, default_value_t)]
+    system: ProofSystem,
     /// Proofs that are made and timed
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -51,6 +56,9 @@ pub fn run(arguments: Arguments) -> Result<bool> {
     let imported = source.import()?;
     let import_seconds = began.elapsed().as_secs_f64();
     let graph = imported.graph;
+    if arguments.system == ProofSystem::Halo2 {
+        return halo2::run(source.name, &graph, arguments.runs, arguments.json);
+    }
     let plan = Plan::new(&graph);
 
     let began = Instant::now();

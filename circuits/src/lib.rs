@@ -5,6 +5,7 @@ pub mod commitment;
 pub mod domain;
 pub mod error;
 mod graph;
+pub mod halo2;
 #[cfg(feature = "onnx")]
 pub mod import;
 pub mod interpret;

@@ -22,3 +22,4 @@ pub use codec::Canonical;
 pub use error::ProtoError;
 pub use id::{BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root};
 pub use signing::{Envelope, Payload, SecretKey, Signature, Signed};
+pub use transaction::ProofSystem;

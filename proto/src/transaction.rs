@@ -32,6 +32,58 @@ pub enum Body {
     Equivocation(Equivocation),
 }
 
+/// How a model's answers are proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProofSystem {
+    /// Groth16 with a challenge, over BN254: a key of a setup, small proofs, weights that may stay secret.
+    #[default]
+    Groth16,
+    /// halo2 over Pasta: no setup, larger proofs, a public model.
+    Halo2,
+}
+
+impl std::fmt::Display for ProofSystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Groth16 => "groth16",
+            Self::Halo2 => "halo2",
+        })
+    }
+}
+
+impl std::str::FromStr for ProofSystem {
+    type Err = ProtoError;
+
+    fn from_str(text: &str) -> Result<Self, ProtoError> {
+        match text {
+            "groth16" => Ok(Self::Groth16),
+            "halo2" => Ok(Self::Halo2),
+            _ => Err(ProtoError::text("proof system", "groth16 or halo2", text)),
+        }
+    }
+}
+
+impl From<ProofSystem> for wire::ProofSystem {
+    fn from(system: ProofSystem) -> Self {
+        match system {
+            ProofSystem::Groth16 => Self::Groth16,
+            ProofSystem::Halo2 => Self::Halo2,
+        }
+    }
+}
+
+impl TryFrom<i32> for ProofSystem {
+    type Error = ProtoError;
+
+    fn try_from(value: i32) -> Result<Self, ProtoError> {
+        match wire::ProofSystem::try_from(value) {
+            Ok(wire::ProofSystem::Groth16) => Ok(Self::Groth16),
+            Ok(wire::ProofSystem::Halo2) => Ok(Self::Halo2),
+            Err(_) => Err(ProtoError::UnknownValue { what: "proof system", got: value }),
+        }
+    }
+}
+
 /// The verifying key stands for the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisterModel {
@@ -41,6 +93,8 @@ pub struct RegisterModel {
     pub name: String,
     /// Key file as written by `assay setup`.
     pub verifying_key: Vec<u8>,
+    /// The proof system that the key is of.
+    pub proof_system: ProofSystem,
 }
 
 /// Replaces the miner's former registration.
@@ -134,6 +188,7 @@ impl TryFrom<wire::RegisterModel> for RegisterModel {
             model_id: wire.model_id.as_slice().try_into()?,
             name: wire.name,
             verifying_key: wire.verifying_key,
+            proof_system: wire.proof_system.try_into()?,
         })
     }
 }
@@ -144,6 +199,7 @@ impl From<&RegisterModel> for wire::RegisterModel {
             model_id: body.model_id.to_vec(),
             name: body.name.clone(),
             verifying_key: body.verifying_key.clone(),
+            proof_system: wire::ProofSystem::from(body.proof_system).into(),
         }
     }
 }

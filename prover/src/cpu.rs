@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use assay_circuits::interpret::Trace;
 use assay_circuits::ir::ModelId;
 
-use crate::groth16::Prover;
+use crate::prover::Prover;
 use crate::worker::{Inference, Worker, WorkerError};
 
 /// Models with their keys, served by this machine's cores.
@@ -16,8 +16,9 @@ pub struct CpuWorker {
 
 impl CpuWorker {
     /// A worker for these models.
-    pub fn new(provers: impl IntoIterator<Item = Prover>) -> Self {
-        Self { provers: provers.into_iter().map(|prover| (prover.model_id(), prover)).collect() }
+    pub fn new(provers: impl IntoIterator<Item = impl Into<Prover>>) -> Self {
+        let provers = provers.into_iter().map(Into::into);
+        Self { provers: provers.map(|prover: Prover| (prover.model_id(), prover)).collect() }
     }
 
     fn prover(&self, model: &ModelId) -> Result<&Prover, WorkerError> {

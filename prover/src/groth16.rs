@@ -23,7 +23,9 @@ use ark_bn254::Fr;
 use ark_ff::PrimeField;
 
 pub use key::{KeyError, ProvingKey};
-pub use prove::{ProveError, Prover, draw_salts};
+pub use prove::Prover;
+
+pub use crate::prover::{ProveError, draw_salts};
 pub use setup::{Secret, setup};
 
 /// Field elements from the operating system's randomness.

@@ -4,7 +4,9 @@
 pub mod cpu;
 pub mod fft;
 pub mod groth16;
+pub mod halo2;
 pub mod msm;
+pub mod prover;
 pub mod queue;
 pub mod service;
 pub mod worker;

@@ -202,7 +202,7 @@ impl<'a> Follower<'a> {
                     miner: miner.to_string(),
                     outputs: tensors::dequantized(self.key.outputs(), &output.value().outputs),
                     key_from: self.key_from.to_owned(),
-                    key_origin: self.key.origin().to_string(),
+                    key_origin: self.key.origin(),
                     prove_seconds: proof.value().prove_us as f64 / 1e6,
                     verify_seconds,
                 };

@@ -72,7 +72,8 @@ pub async fn register(
     name: String,
     verifying_key: Vec<u8>,
 ) -> Result<Report> {
-    let model_id = ModelId(VerifyingKey::decode(&verifying_key)?.model_id().0);
+    let decoded = VerifyingKey::decode(&verifying_key)?;
+    let model_id = ModelId(decoded.model_id().0);
     let client = tls.connect(endpoint).await?;
     if let Some(entry) = client.models().await?.into_iter().find(|entry| entry.model_id == model_id) {
         let same = entry.verifying_key == verifying_key;
@@ -81,7 +82,7 @@ pub async fn register(
     }
     let account = client.account(&secret.public_key()).await?;
     let nonce = account.nonce.checked_add(1).context("the account has no nonce left")?;
-    let body = RegisterModel { model_id, name: name.clone(), verifying_key };
+    let body = RegisterModel { model_id, name: name.clone(), verifying_key, proof_system: decoded.system() };
     let transaction = Transaction { nonce, body: Body::RegisterModel(body) };
     let position = client.submit(&secret.sign(&account.chain_id, transaction)).await?;
     Ok(Report { model_id: model_id.to_string(), name, height: Some(position.height.0) })

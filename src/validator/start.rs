@@ -11,7 +11,7 @@ use assay_validator::{Config, Node};
 
 use super::{Home, block_on, overrides};
 use crate::service::{Logs, told_to_stop};
-use crate::{Answer, key, output};
+use crate::{Answer, key, output, parameters};
 
 /// Bytes of a configuration file.
 const CONFIG_BYTES: usize = 1 << 16;
@@ -104,6 +104,9 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     }
     let key = key::load(&home.key())?;
     arguments.logs.start()?;
+    // Parameters of halo2 circuits take seconds to make; a restart does not make them again.
+    let parameters = config.data_dir.join("parameters");
+    parameters::restore_all(&parameters)?;
     block_on(async {
         let node = Node::start(config, key, genesis).await?;
         // Whoever started this process with port 0 reads the port here.
@@ -115,6 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
         node.shutdown().await?;
         stop
     })?;
+    parameters::save(&parameters)?;
     Ok(Answer::Yes)
 }
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 use assay_proto::PublicKey;
 use assay_proto::client::{AccountEntry, ClientError, MinerEntry, ModelEntry};
 use assay_proto::report::EpochReport;
+use assay_verifier::proof::system_of;
 use tonic::Code;
 
 use super::block_on;
@@ -41,6 +42,7 @@ struct Report {
 struct Model {
     model_id: String,
     name: String,
+    proof_system: String,
     owner: String,
     miners: u32,
 }
@@ -103,8 +105,9 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
 
 impl From<ModelEntry> for Model {
     fn from(entry: ModelEntry) -> Self {
-        let ModelEntry { model_id, name, owner, miners, verifying_key: _ } = entry;
-        Self { model_id: model_id.to_string(), name, owner: owner.to_string(), miners }
+        let ModelEntry { model_id, name, owner, miners, verifying_key } = entry;
+        let proof_system = system_of(&verifying_key).to_string();
+        Self { model_id: model_id.to_string(), name, proof_system, owner: owner.to_string(), miners }
     }
 }
 
@@ -135,7 +138,10 @@ impl Report {
         println!("chain    {}", self.chain_id);
         println!("height   {}", self.height);
         for model in &self.models {
-            println!("model    {} {}, {} miners", model.model_id, model.name, model.miners);
+            println!(
+                "model    {} {}, {}, {} miners",
+                model.model_id, model.name, model.proof_system, model.miners
+            );
         }
         if let Some(Epoch { epoch, height, minted, verified }) = &self.epoch {
             println!(

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use assay_circuits::samples;
+
 use crate::assay;
 use crate::support::{Files, Ran, input, model};
 
@@ -64,6 +66,58 @@ fn hidden_inputs_and_outputs_are_opened_by_whoever_has_the_opening() {
     let ran = assay!("verify --vk {vk} {proof} --opening {other}.json");
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stdout.contains("is not what the proof commits to"), "{ran:?}");
+}
+
+#[test]
+fn a_public_model_is_proven_without_a_setup() {
+    let files = Files::new();
+    let path = |name: &str| files.path(name);
+    let (model, open, x, proof) = (path("digits.assay"), path("open"), path("x.npy"), path("open.bin"));
+    let made = assay!("setup {model} --system halo2 -o {open} --json").json();
+    assert_eq!(made["system"], "halo2");
+    assert!(made.get("proving_key").is_none() && made["origin"].as_str().expect("text").contains("nobody"));
+    let k = made["k"].as_u64().expect("k");
+    let (vk, parameters) = (path("open/digits.vk"), format!("open/halo2-{k}.params"));
+    // The key is the model: whoever has one can make the other.
+    assert_eq!(files.read("open/digits.vk")[8..], files.read("digits.assay"));
+
+    let proven = assay!("prove {model} --keys {open} --input {x} -o {proof} --json").json();
+    assert_eq!(proven["system"], "halo2");
+    let verified = assay!("verify --vk {vk} {proof} --input {x} --json").json();
+    assert_eq!((&verified["verdict"], &verified["system"]), (&"holds".into(), &"halo2".into()));
+    assert_eq!(verified["outputs"], proven["outputs"]);
+    assay!("verify --vk {vk} {proof} --system halo2").ok();
+    assay!("verify --vk {vk} {proof} --system groth16").refused("a key of halo2");
+    assay!("setup {model} --system plonk -o {open}").refused("groth16 or halo2");
+    // Neither key holds for the other's proof.
+    let (keys, small, small_vk) = (path("keys"), path("small.bin"), path("keys/digits.vk"));
+    assay!("prove {model} --keys {keys} --system groth16 --input {x} -o {small}").ok();
+    assert_eq!(assay!("verify --vk {vk} {small}").code, Some(1));
+    assert_eq!(assay!("verify --vk {small_vk} {proof}").code, Some(1));
+
+    let mut damaged = files.read(&parameters);
+    damaged[100] ^= 1;
+    files.write(&parameters, &damaged);
+    assay!("prove {model} --keys {open} --input {x} -o {proof}").refused("the file is damaged");
+    // Without the file they are made anew, and kept.
+    std::fs::remove_file(path(&parameters)).expect("removed");
+    assay!("prove {model} --keys {open} --input {x} -o {proof}").ok();
+    assert!(files.folder().join(&parameters).exists());
+}
+
+#[test]
+fn what_halo2_does_not_have_is_refused_by_name() {
+    let files = Files::new();
+    let path = |name: &str| files.path(name);
+    let open = path("open");
+    for (name, graph, why) in [
+        ("product", samples::product(), "operator Multiply is not supported"),
+        ("hidden", model().committing(true, false), "a committed port"),
+    ] {
+        files.model(name, &graph);
+        let model = path(&format!("{name}.assay"));
+        assay!("setup {model} --system halo2 -o {open}").refused(why);
+    }
 }
 
 #[test]

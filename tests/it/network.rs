@@ -81,6 +81,45 @@ fn an_answer_is_proven_paid_exported_and_audited() {
 }
 
 #[test]
+fn a_public_model_is_proven_without_a_setup_paid_exported_and_audited() {
+    let chain = Chain::new();
+    let path = |name: &str| chain.files.path(name);
+    let (model, keys) = (path("digits.assay"), path("keys"));
+    // From here on the verifying key beside the model is of halo2.
+    assay!("setup {model} --system halo2 -o {keys}").ok();
+    let validator = chain.start();
+    let url = validator.url();
+    chain.register_model(&url);
+    let miner = chain.start_miner(&url);
+    let (infer, vk, proof, x) = (chain.infer(&url), path("keys/digits.vk"), path("proof.bin"), path("x.npy"));
+    let shown = events(&assay!("{infer} --wait-verified -o {proof} --json").ok());
+    let kinds: Vec<&str> = shown.iter().filter_map(|event| event["event"].as_str()).collect();
+    assert_eq!(kinds, ["verified", "committed"]);
+    assay!("verify --vk {vk} {proof} --input {x} --system halo2").ok();
+    let status = assay!("validator status --endpoint {url} --json").json();
+    assert_eq!(status["models"][0]["proof_system"], "halo2");
+
+    let log = path("log.assay");
+    assay!("validator export --endpoint {url} -o {log}").ok();
+    let audited = assay!("audit {log} --json").json();
+    assert_eq!(audited["receipts"]["verified"], 1);
+    let whole = chain.files.read("log.assay");
+    let held = chain.files.read("proof.bin");
+    let held = &held[held.len() - 64..];
+    let at = whole.windows(held.len()).position(|window| window == held).expect("the proof is in the log");
+    let mut forged = whole.clone();
+    forged[at + 40] ^= 1;
+    chain.files.write("log.assay", &forged);
+    assert_eq!(assay!("audit {log}").code, Some(1));
+
+    assert_eq!(miner.terminate(), Some(0));
+    assert_eq!(validator.terminate(), Some(0));
+    // A restart need not make the parameters again.
+    let kept = std::fs::read_dir(path("home/data/parameters")).expect("the folder").count();
+    assert_eq!(kept, 1);
+}
+
+#[test]
 fn without_a_miner_nothing_is_printed_and_the_exit_code_is_2() {
     let chain = Chain::new();
     let validator = chain.start();

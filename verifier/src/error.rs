@@ -1,7 +1,7 @@
 //! Why a block, a transaction or a receipt does not count.
 
 use assay_proto::receipt::Verdict;
-use assay_proto::{BlockHash, ChainId, Height, JobId, ModelId, ProtoError, PublicKey, Root};
+use assay_proto::{BlockHash, ChainId, Height, JobId, ModelId, ProofSystem, ProtoError, PublicKey, Root};
 
 use crate::proof::ProofError;
 
@@ -189,6 +189,14 @@ pub enum Reason {
         expected: ModelId,
         /// The model in the key.
         got: ModelId,
+    },
+    /// The key is of another proof system than the registration says.
+    #[error("the verifying key is of {got}, the registration says {expected}")]
+    KeySystem {
+        /// What the registration says.
+        expected: ProofSystem,
+        /// What the key is of.
+        got: ProofSystem,
     },
     /// A key that anyone can forge under.
     #[error("the verifying key is a test key, which only chains named test-* accept")]

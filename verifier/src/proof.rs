@@ -1,41 +1,27 @@
-//! Groth16 with a challenge over BN254: verification.
+//! Proofs of two systems behind one question: does this proof hold for this statement under this key?
 //!
-//! The two-delta form of Groth16 (ePrint 2016/260) that Mirage (ePrint 2020/278) introduced. A proof is
-//! `(A, B, C1, C2)`; `C1` commits to the wires that are fixed before the challenge
-//!
-//! ```text
-//! rho = H(tag, digest of the key, job, inputs, outputs, C1)
-//! e(A, B) = e(alpha, beta) * e(IC_0 + sum x_i IC_i + rho IC_rho, gamma) * e(C1, delta1) * e(C2, delta2)
-//! ```
-//!
-//! `rho` absorbs the whole statement, so a value that no constraint reads (the job, a pixel with zero weights) binds
-//! as well: with another one the equation has another `rho`.
-//!
-//! A batch of `n` proofs of one key, with 128-bit coefficients `c_j` drawn from a hash of the whole batch:
-//!
-//! ```text
-//! prod e(c_j A_j, B_j) = e(alpha, beta)^(sum c_j) * e(sum c_j X_j, gamma) * e(sum c_j C1_j, delta1)
-//!                        * e(sum c_j C2_j, delta2)
-//! ```
-//!
-//! which takes `n + 3` Miller loops and one final exponentiation.
+//! A key says which system it is of ([`ProofSystem`]); everything else is told apart by it. [`groth16`] has keys of a setup
+//! and proofs of 160 bytes; [`halo2`] has no setup, its key is the model itself.
 
-mod encoding;
-mod key;
+pub mod groth16;
+pub mod halo2;
 
-use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, G2Affine};
-use ark_ec::pairing::{MillerLoopOutput, Pairing, PairingOutput};
-use ark_ec::{CurveGroup, PrimeGroup, VariableBaseMSM};
-use ark_ff::{Field, PrimeField};
 use assay_circuits::commitment::Commitment;
 use assay_circuits::error::ModelError;
-use rayon::prelude::*;
+use assay_circuits::ir::{ModelId, Port, Visibility};
+pub use assay_proto::ProofSystem;
 
-pub use encoding::PointError;
-pub use key::{KeyOrigin, KeyParts, VerifyingKey, limits};
+pub use groth16::{KeyOrigin, KeyParts, PROOF_BYTES, PointError, challenge, encode_proof};
 
-/// Bytes of a proof: `A`, `C1`, `C2` in G1 and `B` in G2, compressed.
-pub const PROOF_BYTES: usize = 160;
+/// Limits of keys.
+pub mod limits {
+    /// Bytes of a verifying key.
+    pub const KEY_BYTES: usize = 64 << 20;
+    /// Public values of a statement.
+    pub const PUBLIC_VALUES: usize = 1 << 20;
+    /// Greatest `k` of a halo2 circuit: its parameters take a few minutes to make, and a proof a second to check.
+    pub const HALO2_K: u32 = 18;
+}
 
 /// What a statement says of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,9 +84,17 @@ pub enum ProofError {
     /// Two elements of the key coincide, or one is a generator: its setup was not honest.
     #[error("verifying key: {0}")]
     KeyDegenerate(&'static str),
+    /// The model of a key cannot be proven in this system.
+    #[error("verifying key: {0}")]
+    KeyModel(ModelError),
     /// The number of bytes is wrong.
-    #[error("a proof has {PROOF_BYTES} bytes, got {0}")]
-    Length(usize),
+    #[error("a proof has {expected} bytes, got {got}")]
+    Length {
+        /// Bytes of every proof under the key.
+        expected: usize,
+        /// Bytes found.
+        got: usize,
+    },
     /// A point of the proof is not acceptable.
     #[error("proof: point {name}: {source}")]
     Point {
@@ -109,6 +103,9 @@ pub enum ProofError {
         /// What is wrong with it.
         source: PointError,
     },
+    /// A point or a number of the proof is not in canonical form.
+    #[error("proof: {0}")]
+    Encoding(std::io::Error),
     /// The number of tensors differs from the model's.
     #[error("statement: expected {expected} {side}, got {got}")]
     Ports {
@@ -151,155 +148,142 @@ pub struct BatchError {
     pub source: ProofError,
 }
 
-/// A decoded proof: every point on its curve, in its subgroup, not the identity.
-#[derive(Clone, Copy, Debug)]
-struct Proof {
-    a: G1Affine,
-    b: G2Affine,
-    c1: G1Affine,
-    c2: G1Affine,
+/// A verifying key: what stands for a model on the ledger. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum VerifyingKey {
+    /// Of a setup.
+    Groth16(groth16::VerifyingKey),
+    /// The public model.
+    Halo2(halo2::VerifyingKey),
 }
 
-impl Proof {
-    fn decode(bytes: &[u8]) -> Result<Self, ProofError> {
-        let wrong = || ProofError::Length(bytes.len());
-        let bytes: &[u8; PROOF_BYTES] = bytes.try_into().map_err(|_| wrong())?;
-        let (a, rest) = bytes.split_first_chunk::<32>().ok_or_else(wrong)?;
-        let (b, rest) = rest.split_first_chunk::<64>().ok_or_else(wrong)?;
-        let (c1, rest) = rest.split_first_chunk::<32>().ok_or_else(wrong)?;
-        let (c2, _) = rest.split_first_chunk::<32>().ok_or_else(wrong)?;
-        let g1 = |name, bytes| encoding::g1(bytes).map_err(|source| ProofError::Point { name, source });
-        Ok(Self {
-            a: g1("A", a)?,
-            b: encoding::g2(b).map_err(|source| ProofError::Point { name: "B", source })?,
-            c1: g1("C1", c1)?,
-            c2: g1("C2", c2)?,
-        })
+impl VerifyingKey {
+    /// Decodes a key file, which begins with the magic of its system, and checks it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ProofError> {
+        if bytes.len() > limits::KEY_BYTES {
+            let reason = format!("{} bytes, the limit is {}", bytes.len(), limits::KEY_BYTES);
+            return Err(ProofError::KeyFormat(reason));
+        }
+        match system_of(bytes) {
+            ProofSystem::Groth16 => groth16::VerifyingKey::decode(bytes).map(Self::Groth16),
+            ProofSystem::Halo2 => halo2::VerifyingKey::decode(bytes).map(Self::Halo2),
+        }
+    }
+
+    /// The proof system.
+    pub fn system(&self) -> ProofSystem {
+        match self {
+            Self::Groth16(_) => ProofSystem::Groth16,
+            Self::Halo2(_) => ProofSystem::Halo2,
+        }
+    }
+
+    /// The model that this key stands for.
+    pub fn model_id(&self) -> ModelId {
+        match self {
+            Self::Groth16(key) => key.model_id(),
+            Self::Halo2(key) => key.model_id(),
+        }
+    }
+
+    /// The model's inputs.
+    pub fn inputs(&self) -> &[Port] {
+        match self {
+            Self::Groth16(key) => key.inputs(),
+            Self::Halo2(key) => key.graph().inputs(),
+        }
+    }
+
+    /// The model's outputs.
+    pub fn outputs(&self) -> &[Port] {
+        match self {
+            Self::Groth16(key) => key.outputs(),
+            Self::Halo2(key) => key.outputs(),
+        }
+    }
+
+    /// Whether statements show every value, so that anyone who reads one knows inputs and outputs.
+    pub fn is_public(&self) -> bool {
+        self.inputs().iter().chain(self.outputs()).all(|port| port.visibility == Visibility::Public)
+    }
+
+    /// How the key was made, for people.
+    pub fn origin(&self) -> String {
+        match self {
+            Self::Groth16(key) => key.origin().to_string(),
+            Self::Halo2(_) => "nobody: a transparent system has no secrets".into(),
+        }
+    }
+
+    /// Whether the key comes from a fixed seed, so that anyone can forge.
+    pub fn is_test_key(&self) -> bool {
+        match self {
+            Self::Groth16(key) => key.is_test_key(),
+            Self::Halo2(_) => false,
+        }
+    }
+
+    /// BLAKE3 of the key file.
+    pub fn digest(&self) -> [u8; 32] {
+        match self {
+            Self::Groth16(key) => key.digest(),
+            Self::Halo2(key) => key.digest(),
+        }
+    }
+
+    /// Checks that a statement has this model's ports, lengths and ranges.
+    pub fn check(&self, statement: &Statement) -> Result<(), ProofError> {
+        check_side("inputs", self.inputs(), &statement.inputs)?;
+        check_side("outputs", self.outputs(), &statement.outputs)
     }
 }
 
-/// Canonical bytes of a proof.
-pub fn encode_proof(a: &G1Affine, b: &G2Affine, c1: &G1Affine, c2: &G1Affine) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(PROOF_BYTES);
-    bytes.extend(encoding::g1_bytes(a));
-    bytes.extend(encoding::g2_bytes(b));
-    bytes.extend(encoding::g1_bytes(c1));
-    bytes.extend(encoding::g1_bytes(c2));
-    bytes
-}
-
-/// The challenge of a statement and a commitment under a key.
-pub fn challenge(key_digest: &[u8; 32], statement: &Statement, c1: &G1Affine) -> Fr {
-    let mut hash = blake3::Hasher::new_derive_key("assay.v1 groth16 challenge");
-    hash.update(key_digest);
-    absorb_statement(&mut hash, statement);
-    hash.update(&encoding::g1_bytes(c1));
-    let mut wide = [0; 64];
-    hash.finalize_xof().fill(&mut wide);
-    Fr::from_le_bytes_mod_order(&wide)
+/// The system that a key is of, by its first bytes. What is no key of any system is refused as one of Groth16.
+pub fn system_of(key: &[u8]) -> ProofSystem {
+    if key.starts_with(halo2::MAGIC) { ProofSystem::Halo2 } else { ProofSystem::Groth16 }
 }
 
 /// Checks one proof.
 pub fn verify(key: &VerifyingKey, statement: &Statement, proof: &[u8]) -> Result<(), ProofError> {
     key.check(statement)?;
-    let proof = Proof::decode(proof)?;
-    let rho = challenge(&key.digest(), statement, &proof.c1);
-    let public = key.public_point(values(statement), rho);
-    let left = Bn254::multi_miller_loop(
-        [proof.a, (-public).into(), -proof.c1, -proof.c2],
-        [proof.b.into(), key.gamma(), key.delta1(), key.delta2()],
-    );
-    if Bn254::final_exponentiation(left) == Some(key.alpha_beta()) {
-        Ok(())
-    } else {
-        Err(ProofError::Invalid)
+    match key {
+        VerifyingKey::Groth16(key) => groth16::verify(key, statement, proof),
+        VerifyingKey::Halo2(key) => halo2::verify(key, statement, proof),
     }
 }
 
-/// Checks many proofs of one key at once. If the batch fails, each is checked alone and the first culprit named.
+/// Checks many proofs of one key at once. If the batch fails, the first culprit is named.
 pub fn verify_batch(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Result<(), BatchError> {
-    if items.len() < 2 {
-        return one_by_one(key, items);
+    // A statement that does not fit is a culprit only if every proof before it holds.
+    let misfit = items.iter().enumerate().find_map(|(index, (statement, _))| {
+        key.check(statement).err().map(|source| BatchError { index, source })
+    });
+    let fitting = misfit.as_ref().map_or(items, |misfit| items.get(..misfit.index).unwrap_or(items));
+    match key {
+        VerifyingKey::Groth16(key) => groth16::verify_batch(key, fitting)?,
+        VerifyingKey::Halo2(key) => halo2::verify_batch(key, fitting)?,
     }
-    let decoded: Vec<_> = items
-        .par_iter()
-        .enumerate()
-        .map(|(index, (statement, bytes))| {
-            let fail = |source| BatchError { index, source };
-            key.check(statement).map_err(fail)?;
-            let proof = Proof::decode(bytes).map_err(fail)?;
-            Ok((proof, challenge(&key.digest(), statement, &proof.c1)))
-        })
-        .collect::<Vec<Result<_, BatchError>>>()
-        .into_iter()
-        .collect::<Result<_, _>>()?;
-    if holds(key, items, &decoded) { Ok(()) } else { one_by_one(key, items) }
+    misfit.map_or(Ok(()), Err)
 }
 
-fn one_by_one(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Result<(), BatchError> {
-    let check = |(index, (statement, proof)): (usize, &(Statement, Vec<u8>))| {
-        verify(key, statement, proof).err().map(|source| BatchError { index, source })
-    };
-    items.par_iter().enumerate().find_map_first(check).map_or(Ok(()), Err)
-}
-
-fn holds(key: &VerifyingKey, items: &[(Statement, Vec<u8>)], decoded: &[(Proof, Fr)]) -> bool {
-    let coefficients = coefficients(key, items);
-    let scaled: Vec<G1Affine> = {
-        let points: Vec<G1Projective> = decoded
-            .par_iter()
-            .zip(&coefficients)
-            .map(|((proof, _), c)| proof.a.into_group_scaled(*c))
-            .collect();
-        G1Projective::normalize_batch(&points)
-    };
-    let scalars: Vec<Fr> = coefficients.iter().map(|&c| Fr::from(c)).collect();
-    let sum = |pick: fn(&Proof) -> G1Affine| {
-        let points: Vec<G1Affine> = decoded.iter().map(|(proof, _)| pick(proof)).collect();
-        G1Projective::msm_unchecked(&points, &scalars)
-    };
-    let (c1, c2) = rayon::join(|| sum(|p| p.c1), || sum(|p| p.c2));
-    let weighted = decoded.iter().zip(items).zip(&scalars);
-    let public =
-        key.public_point_batch(weighted.map(|(((_, rho), (statement, _)), &c)| (values(statement), *rho, c)));
-
-    let total: Fr = scalars.iter().sum();
-    let loops = scaled
-        .par_iter()
-        .zip(decoded)
-        .fold_chunks(16, Vec::new, |mut chunk, (&a, (proof, _))| {
-            chunk.push((a, proof.b));
-            chunk
-        })
-        .map(|chunk| {
-            let (a, b): (Vec<_>, Vec<_>) = chunk.into_iter().unzip();
-            Bn254::multi_miller_loop(a, b).0
-        })
-        .reduce(|| <Bn254 as Pairing>::TargetField::ONE, |x, y| x * y);
-    let fixed = Bn254::multi_miller_loop(
-        [-public, -c1, -c2].map(|point| point.into_affine()),
-        [key.gamma(), key.delta1(), key.delta2()],
-    );
-    let product = MillerLoopOutput(loops * fixed.0);
-    let expected: PairingOutput<Bn254> = key.alpha_beta() * total;
-    Bn254::final_exponentiation(product) == Some(expected)
-}
-
-/// 128-bit coefficients that depend on every statement and every proof of the batch.
-fn coefficients(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Vec<u128> {
-    let mut hash = blake3::Hasher::new_derive_key("assay.v1 groth16 batch");
-    hash.update(&key.digest());
-    for (statement, proof) in items {
-        absorb_statement(&mut hash, statement);
-        absorb(&mut hash, proof);
+fn check_side(side: &'static str, ports: &[Port], tensors: &[PortValue]) -> Result<(), ProofError> {
+    if ports.len() != tensors.len() {
+        return Err(ProofError::Ports { side, expected: ports.len(), got: tensors.len() });
     }
-    let mut stream = hash.finalize_xof();
-    let draw = |_| {
-        let mut bytes = [0; 16];
-        stream.fill(&mut bytes);
-        u128::from_le_bytes(bytes)
-    };
-    items.iter().map(draw).collect()
+    ports.iter().zip(tensors).try_for_each(|(port, value)| check_port(port, value))
+}
+
+fn check_port(port: &Port, value: &PortValue) -> Result<(), ProofError> {
+    let wrong = |expected| ProofError::Visibility { port: port.name.clone(), expected };
+    match (port.visibility, value) {
+        (Visibility::Public, PortValue::Public(values)) => port.check(values).map_err(ProofError::Statement),
+        (Visibility::Committed, PortValue::Committed(commitment)) if commitment.element().is_some() => Ok(()),
+        (Visibility::Committed, PortValue::Committed(_)) => {
+            Err(ProofError::Commitment { port: port.name.clone() })
+        }
+        (Visibility::Public, PortValue::Committed(_)) => Err(wrong("public")),
+        (Visibility::Committed, PortValue::Public(_)) => Err(wrong("committed")),
+    }
 }
 
 fn absorb(hash: &mut blake3::Hasher, bytes: &[u8]) {
@@ -330,35 +314,4 @@ fn absorb_statement(hash: &mut blake3::Hasher, statement: &Statement) {
 fn length(length: usize) -> [u8; 8] {
     // usize is at most 64 bits wide on every platform that Rust supports.
     u64::try_from(length).unwrap_or(u64::MAX).to_le_bytes()
-}
-
-/// A public input of the constraint system.
-#[derive(Clone, Copy, Debug)]
-enum Value {
-    /// At most 16 bits wide.
-    Integer(i32),
-    Element(Fr),
-}
-
-fn values(statement: &Statement) -> impl Iterator<Item = Value> {
-    let ports = statement.inputs.iter().chain(&statement.outputs);
-    ports.flat_map(|port| {
-        let (integers, commitment) = match port {
-            PortValue::Public(values) => (values.as_slice(), None),
-            // Statements were checked: every commitment is a field element.
-            PortValue::Committed(commitment) => (&[][..], commitment.element()),
-        };
-        integers.iter().map(|&value| Value::Integer(value)).chain(commitment.map(Value::Element))
-    })
-}
-
-trait Scaled {
-    fn into_group_scaled(self, by: u128) -> G1Projective;
-}
-
-impl Scaled for G1Affine {
-    fn into_group_scaled(self, by: u128) -> G1Projective {
-        let (low, high) = (by as u64, (by >> 64) as u64);
-        G1Projective::from(self).mul_bigint([low, high])
-    }
 }

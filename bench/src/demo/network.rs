@@ -88,7 +88,12 @@ impl Network {
 
         let key = VerifyingKey::decode(&verifying_key)?;
         let model = ModelId(key.model_id().0);
-        let body = RegisterModel { model_id: model, name: name.to_owned(), verifying_key };
+        let body = RegisterModel {
+            model_id: model,
+            name: name.to_owned(),
+            verifying_key,
+            proof_system: key.system(),
+        };
         let transaction = Transaction { nonce: 1, body: Body::RegisterModel(body) };
         let rpc = Rpc::connect(&endpoint, ClientOptions::default()).await?;
         rpc.submit(&validator.sign(&chain, transaction)).await.context("registration of the model")?;

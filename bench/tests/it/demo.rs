@@ -11,9 +11,9 @@ const DIGITS: usize = 4;
 /// Bytes of the log that are changed, spread evenly.
 const CHANGES: usize = 400;
 
-fn demo(model: &str, digits: usize, folder: &Path) -> Output {
+fn demo(model: &str, system: &str, digits: usize, folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_assay-bench"))
-        .args(["demo", "--model", model, "--digits", &digits.to_string(), "-o"])
+        .args(["demo", "--model", model, "--system", system, "--digits", &digits.to_string(), "-o"])
         .arg(folder)
         .output()
         .expect("the program starts")
@@ -26,7 +26,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn the_demo_pays_the_honest_miner_alone_and_its_log_is_worth_nothing_with_a_byte_changed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let ran = demo("mlp", DIGITS, folder.path());
+    let ran = demo("mlp", "groth16", DIGITS, folder.path());
     let (shown, problems) = (text(&ran.stdout), text(&ran.stderr));
     assert_eq!(ran.status.code(), Some(0), "{shown}\n{problems}");
     assert!(shown.contains("audit: accepted"), "{shown}");
@@ -53,10 +53,21 @@ fn the_demo_pays_the_honest_miner_alone_and_its_log_is_worth_nothing_with_a_byte
 }
 
 #[test]
+fn the_demo_runs_without_a_setup_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ran = demo("mlp", "halo2", DIGITS, folder.path());
+    let (shown, problems) = (text(&ran.stdout), text(&ran.stderr));
+    assert_eq!(ran.status.code(), Some(0), "{shown}\n{problems}");
+    assert!(shown.contains("halo2, 2^") && shown.contains("audit: accepted"), "{shown}");
+    assert!(shown.contains("audit: rejected: height "), "{shown}");
+    assert!(shown.contains("invalid proof"), "no liar was tried\n{shown}");
+}
+
+#[test]
 fn a_demo_that_cannot_start_says_why_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     for (model, why) in [("nonsense", "neither a file"), ("missing.onnx", "No such file")] {
-        let ran = demo(model, 1, folder.path());
+        let ran = demo(model, "groth16", 1, folder.path());
         let errors = text(&ran.stderr);
         assert_eq!(ran.status.code(), Some(2), "{errors}");
         assert!(

@@ -8,7 +8,7 @@ use assay_circuits::samples::{self, Chain};
 use proptest::prelude::*;
 
 /// A graph of random shape and weights, with inputs over the whole range of its type.
-fn graph_and_inputs() -> impl Strategy<Value = (Graph, Vec<i32>)> {
+pub fn graph_and_inputs() -> impl Strategy<Value = (Graph, Vec<i32>)> {
     let weight = -40..=40i32;
     let dense = (1..6usize, 1..5usize, 1..5usize).prop_flat_map(move |(inputs, hidden, outputs)| {
         let first = prop::collection::vec(-40..=40i32, inputs * hidden);

@@ -2,5 +2,6 @@
 
 mod bytes;
 mod constraints;
+mod halo2;
 #[cfg(feature = "onnx")]
 mod import;

@@ -4,7 +4,7 @@ use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
 use assay_proto::genesis::{Genesis, GenesisValidator};
 use assay_proto::job::{Job, Output, Proof};
 use assay_proto::report::EpochReport;
-use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
 use assay_proto::{Canonical, JobId, ModelId, ProtoError, PublicKey, limits, wire};
 use prost::Message;
 
@@ -85,7 +85,12 @@ fn proof_bytes_are_bounded() {
 }
 
 fn model(name: &str, key: usize) -> Transaction {
-    let body = RegisterModel { model_id: ModelId([1; 32]), name: name.into(), verifying_key: vec![0; key] };
+    let body = RegisterModel {
+        model_id: ModelId([1; 32]),
+        name: name.into(),
+        verifying_key: vec![0; key],
+        proof_system: ProofSystem::Groth16,
+    };
     Transaction { nonce: 1, body: Body::RegisterModel(body) }
 }
 
@@ -133,6 +138,24 @@ fn a_transfer_of_nothing_is_refused() {
 fn a_transaction_without_a_body_is_refused() {
     let bytes = wire::Transaction { nonce: 1, body: None }.encode_to_vec();
     assert_eq!(Transaction::decode(&bytes), Err(ProtoError::Missing { what: "body of a transaction" }));
+}
+
+#[test]
+fn unknown_proof_systems_are_refused_and_groth16_is_the_one_that_is_not_written() {
+    let wire = wire::Transaction::from(&model("m", 8));
+    let with = |proof_system: i32| {
+        let mut wire = wire.clone();
+        if let Some(wire::transaction::Body::RegisterModel(body)) = &mut wire.body {
+            body.proof_system = proof_system;
+        }
+        wire.encode_to_vec()
+    };
+    assert_eq!(with(0), model("m", 8).encode());
+    assert!(Transaction::decode(&with(1)).is_ok());
+    for system in [2, -1] {
+        let expected = ProtoError::UnknownValue { what: "proof system", got: system };
+        assert_eq!(Transaction::decode(&with(system)), Err(expected));
+    }
 }
 
 #[test]

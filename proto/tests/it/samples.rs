@@ -8,7 +8,7 @@ use assay_proto::job::{Job, Output, Proof};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
-use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
 use assay_proto::vote::{Equivocation, Proposal, Vote, VoteKind};
 use assay_proto::{
     BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root, SecretKey, Signature, Signed,
@@ -61,6 +61,7 @@ pub fn transactions() -> Vec<Transaction> {
             model_id: ModelId([7; 32]),
             name: "lenet5".into(),
             verifying_key: vec![1, 2, 3],
+            proof_system: ProofSystem::Groth16,
         }),
         Body::RegisterMiner(RegisterMiner {
             endpoint: "http://127.0.0.1:9000".into(),

@@ -10,7 +10,8 @@ use ark_ec::short_weierstrass::{Affine, SWCurveConfig};
 use ark_serialize::{CanonicalDeserialize, CanonicalSerialize};
 use assay_circuits::ir::{Graph, ModelId};
 use assay_circuits::r1cs::{LIMB_BITS, Plan};
-use assay_verifier::proof::{ProofError, VerifyingKey, limits};
+use assay_verifier::proof::groth16::VerifyingKey;
+use assay_verifier::proof::{ProofError, limits};
 use rayon::prelude::*;
 
 const MAGIC: &[u8; 8] = b"ASSAYPK\x02";

@@ -4,42 +4,20 @@ use ark_bn254::{Fr, G1Projective, G2Projective};
 use ark_ec::CurveGroup;
 use ark_ec::short_weierstrass::{Affine, Projective, SWCurveConfig};
 use ark_ff::{AdditiveGroup, Zero, batch_inversion};
-use assay_circuits::commitment::{self, Salt};
-use assay_circuits::error::ModelError;
+use assay_circuits::commitment::Salt;
 use assay_circuits::interpret::Trace;
-use assay_circuits::ir::{Graph, ModelId, Port, Visibility};
+use assay_circuits::ir::{Graph, ModelId};
 use assay_circuits::r1cs::Plan;
 use assay_circuits::r1cs::field::FieldWitness;
 use assay_circuits::r1cs::witness::Witness;
-use assay_verifier::proof::{self, PortValue, ProofError, Statement, VerifyingKey};
+use assay_verifier::proof::{self, PortValue, Statement, VerifyingKey, groth16};
 use rayon::prelude::*;
 
 use super::key::ProvingKey;
-use super::{random, uniform};
+use super::random;
 use crate::fft::Coset;
 use crate::msm::{group_sums, msm, msm_small};
-
-/// Why no proof was made.
-#[derive(Debug, thiserror::Error)]
-pub enum ProveError {
-    /// The input does not fit, or the model's witness does not.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A salt is needed for every port that the model commits to.
-    #[error("the model commits to {expected} ports, got {got} salts")]
-    Salts {
-        /// Committed ports of the model.
-        expected: usize,
-        /// Salts given.
-        got: usize,
-    },
-    /// The key is not usable.
-    #[error(transparent)]
-    Key(#[from] ProofError),
-    /// The proof that was made does not verify: the key is damaged, or this program is wrong.
-    #[error("the proof made does not verify and was not handed out: {0}")]
-    SelfCheck(ProofError),
-}
+use crate::prover::{ProveError, statement};
 
 /// A model with its key, ready to prove.
 #[derive(Debug)]
@@ -65,7 +43,7 @@ impl Prover {
     /// Joins a model and its key.
     pub fn new(graph: Graph, key: ProvingKey) -> Result<Self, ProveError> {
         let plan = Plan::with_limb_bits(&graph, key.limb_bits);
-        let verifying = VerifyingKey::decode(key.verifying_key())?;
+        let verifying = groth16::VerifyingKey::decode(key.verifying_key()).map(VerifyingKey::Groth16)?;
         let coset = Coset::new(plan.domain());
         Ok(Self { graph, plan, key, verifying, coset })
     }
@@ -112,21 +90,9 @@ impl Prover {
     /// What a proof of this trace says.
     ///
     /// # Panics
-    /// If there are fewer salts than committed ports.
+    /// If the number of salts is not that of the committed ports.
     pub fn statement(&self, trace: &Trace, job: [u8; 32], salts: &[Salt]) -> Statement {
-        let mut salts = salts.iter();
-        let mut value = |port: &Port, values: Vec<i32>| match port.visibility {
-            Visibility::Public => PortValue::Public(values),
-            Visibility::Committed => {
-                let salt = salts.next().expect("a salt for every committed port");
-                PortValue::Committed(commitment::commit(&port.quant, &values, salt))
-            }
-        };
-        let inputs = self.graph.inputs().iter().zip(trace.inputs(&self.graph));
-        let inputs = inputs.map(|(port, values)| value(port, values)).collect();
-        let outputs = self.graph.outputs().iter().zip(trace.outputs(&self.graph));
-        let outputs = outputs.map(|(output, values)| value(&output.port, values)).collect();
-        Statement { job, inputs, outputs }
+        statement(&self.graph, trace, job, salts).expect("a salt for every committed port")
     }
 
     /// Proves whatever witness it is given; the proof holds only if the witness does.
@@ -253,11 +219,6 @@ impl Prover {
         a.par_iter_mut().zip(&b).with_min_len(1024).for_each(|(a, b)| *a *= b);
         msm(&self.key.quotient, &a)
     }
-}
-
-/// Salts for every port that a model commits to, from the operating system.
-pub fn draw_salts(graph: &Graph) -> Vec<Salt> {
-    graph.committed().map(|_| Salt::from_uniform(&uniform())).collect()
 }
 
 fn field_witness(witness: &Witness, statement: &Statement, salts: &[Salt]) -> FieldWitness {

@@ -304,11 +304,11 @@ fn proofs_of_wrong_length_or_with_bad_points_are_errors() {
     let key = dense().verifying_key();
     for length in [0, 1, 159] {
         assert!(
-            matches!(proof::verify(key, &statement, &proof[..length]), Err(ProofError::Length(l)) if l == length)
+            matches!(proof::verify(key, &statement, &proof[..length]), Err(ProofError::Length { got, .. }) if got == length)
         );
     }
     let long = [&proof[..], &[0]].concat();
-    assert!(matches!(proof::verify(key, &statement, &long), Err(ProofError::Length(161))));
+    assert!(matches!(proof::verify(key, &statement, &long), Err(ProofError::Length { got: 161, .. })));
     for field in [0..32, 32..96, 96..128, 128..160] {
         let with = |change: &dyn Fn(&mut [u8])| {
             let mut bytes = proof.clone();

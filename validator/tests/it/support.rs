@@ -7,7 +7,7 @@ pub mod network;
 
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::Job;
-use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
 use assay_proto::{ChainId, PublicKey, SecretKey, Signed};
 use assay_validator::config::{BrokerConfig, Config, EngineConfig};
 use assay_validator::{Error, Node};
@@ -84,6 +84,7 @@ impl Chain {
             model_id: self.model.id(),
             name: "sum".to_owned(),
             verifying_key: self.model.key_bytes().to_vec(),
+            proof_system: ProofSystem::Groth16,
         };
         self.sign(&self.validator, nonce, Body::RegisterModel(body))
     }

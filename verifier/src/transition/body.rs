@@ -75,7 +75,10 @@ fn register_model(
     if !state.validators().contains(&signer) {
         return Err(Reason::NotValidator(signer));
     }
-    let RegisterModel { model_id, name, verifying_key } = body;
+    let RegisterModel { model_id, name, verifying_key, proof_system } = body;
+    if key.system() != proof_system {
+        return Err(Reason::KeySystem { expected: proof_system, got: key.system() });
+    }
     let got = receipt::key_model(&key);
     if got != model_id {
         return Err(Reason::KeyModel { expected: model_id, got });

@@ -65,7 +65,7 @@ pub(crate) fn prepare(
     keys: &KeyCache,
 ) -> Vec<Result<Prepared, Reason>> {
     let chain = state.chain_id();
-    let opened: Vec<_> = transactions.par_iter().map(|envelope| open(chain, envelope)).collect();
+    let opened: Vec<_> = transactions.par_iter().map(|envelope| open(state, envelope)).collect();
     let registered = registrations(&opened);
     let key_of = |id: &ModelId| match registered.get(id) {
         Some(key) if state.model(id).is_none() => Ok((*key).clone()),
@@ -105,11 +105,16 @@ enum Content {
     Equivocation(Offence),
 }
 
-fn open(chain: &ChainId, envelope: &Envelope) -> Result<Opened, Reason> {
+fn open(state: &State, envelope: &Envelope) -> Result<Opened, Reason> {
+    let chain = state.chain_id();
     let transaction: Signed<Transaction> = envelope.open(chain).map_err(Reason::Transaction)?;
     let signer = transaction.signer();
     let Transaction { nonce, body } = transaction.into_parts().0;
     let content = match body {
+        // Only a validator registers a key, so nobody else makes the others decode one.
+        Body::RegisterModel(_) if !state.validators().contains(&signer) => {
+            return Err(Reason::NotValidator(signer));
+        }
         Body::RegisterModel(body) => {
             let key = VerifyingKey::decode(&body.verifying_key).map_err(Reason::Key)?;
             Content::RegisterModel(body, key)

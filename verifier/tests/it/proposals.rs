@@ -1,7 +1,7 @@
 //! What a proposer makes of candidates is what the others accept.
 
 use assay_proto::receipt::Verdict;
-use assay_proto::transaction::{Body, RegisterModel};
+use assay_proto::transaction::{Body, ProofSystem, RegisterModel};
 use assay_proto::{PublicKey, limits};
 use assay_verifier::Reason;
 use assay_verifier::proof::KeyOrigin;
@@ -62,7 +62,12 @@ fn only_a_validator_proposes() {
 fn a_receipt_is_judged_under_the_key_that_the_state_holds_not_under_another_candidate() {
     let world = World::empty();
     let other = Trapdoor::with_seed(MODEL.0, KeyOrigin::TestSeed, 5);
-    let body = RegisterModel { model_id: MODEL, name: "other".into(), verifying_key: other.bytes };
+    let body = RegisterModel {
+        model_id: MODEL,
+        name: "other".into(),
+        verifying_key: other.bytes,
+        proof_system: ProofSystem::Groth16,
+    };
     let attempt = world.attempt(world.job(&client(0), 1), miner(0));
     let candidates = [
         world.sign(&validator(1), 0, Body::RegisterModel(body)),

@@ -1,8 +1,10 @@
 //! What each kind of transaction needs.
 
-use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transfer};
+use assay_circuits::ir::Graph;
+use assay_circuits::samples;
+use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transfer};
 use assay_proto::{ChainId, ModelId, ProtoError, PublicKey, Signature};
-use assay_verifier::proof::KeyOrigin;
+use assay_verifier::proof::{KeyOrigin, halo2 as transparent};
 use assay_verifier::state::{Record, State};
 use assay_verifier::{Reason, limits};
 
@@ -85,7 +87,12 @@ fn a_model_is_registered_once() {
     assert!(matches!(world.refusal(world.register_model(2)), Reason::ModelExists(MODEL)));
     // Another key for the same model does not replace the first.
     let other = Trapdoor::with_seed(MODEL.0, KeyOrigin::SingleParty, 5);
-    let body = RegisterModel { model_id: MODEL, name: "again".into(), verifying_key: other.bytes };
+    let body = RegisterModel {
+        model_id: MODEL,
+        name: "again".into(),
+        verifying_key: other.bytes,
+        proof_system: ProofSystem::Groth16,
+    };
     assert!(matches!(
         world.refusal(world.next(&validator(1), Body::RegisterModel(body))),
         Reason::ModelExists(MODEL)
@@ -95,17 +102,61 @@ fn a_model_is_registered_once() {
 #[test]
 fn only_a_validator_answers_for_a_verifying_key() {
     let world = World::empty();
-    let body =
-        RegisterModel { model_id: MODEL, name: "own".into(), verifying_key: world.trapdoor.bytes.clone() };
+    let body = RegisterModel {
+        model_id: MODEL,
+        name: "own".into(),
+        verifying_key: world.trapdoor.bytes.clone(),
+        proof_system: ProofSystem::Groth16,
+    };
     let reason = world.refusal(world.next(&miner(0), Body::RegisterModel(body)));
     assert!(matches!(reason, Reason::NotValidator(signer) if signer == miner(0).public_key()));
+    // Nor does anyone else make the others decode one.
+    let body = RegisterModel {
+        model_id: MODEL,
+        name: "own".into(),
+        verifying_key: b"no key".to_vec(),
+        proof_system: ProofSystem::Groth16,
+    };
+    let reason = world.refusal(world.next(&miner(0), Body::RegisterModel(body)));
+    assert!(matches!(reason, Reason::NotValidator(signer) if signer == miner(0).public_key()));
+}
+
+/// A registration of a public model for halo2, under an id and a system.
+fn halo2(graph: &Graph, model_id: ModelId, proof_system: ProofSystem) -> Body {
+    let verifying_key = transparent::key_bytes(graph);
+    Body::RegisterModel(RegisterModel { model_id, name: "open".into(), verifying_key, proof_system })
+}
+
+#[test]
+fn a_key_is_of_the_proof_system_that_its_registration_names() {
+    let mut world = World::empty();
+    let graph = samples::dense();
+    let id = ModelId(graph.id().0);
+    let reason = world.refusal(world.next(&validator(1), halo2(&graph, id, ProofSystem::Groth16)));
+    assert!(matches!(reason, Reason::KeySystem { expected: ProofSystem::Groth16, got: ProofSystem::Halo2 }));
+    let body = RegisterModel {
+        model_id: MODEL,
+        name: "tiny".into(),
+        verifying_key: world.trapdoor.bytes.clone(),
+        proof_system: ProofSystem::Halo2,
+    };
+    let reason = world.refusal(world.next(&validator(1), Body::RegisterModel(body)));
+    assert!(matches!(reason, Reason::KeySystem { expected: ProofSystem::Halo2, got: ProofSystem::Groth16 }));
+    let reason = world.refusal(world.next(&validator(1), halo2(&graph, MODEL, ProofSystem::Halo2)));
+    assert!(matches!(reason, Reason::KeyModel { expected: MODEL, got } if got == id));
+    world.commit(vec![world.next(&validator(1), halo2(&graph, id, ProofSystem::Halo2))]);
+    // The ledger holds the model itself: whoever has an export can check every proof of it.
+    let key = world.state.verifying_key(&id).unwrap();
+    assert_eq!(key.as_ref(), transparent::key_bytes(&graph));
+    assert_eq!(world.keys.model(&world.state, &id).unwrap().system(), ProofSystem::Halo2);
 }
 
 #[test]
 fn a_key_that_does_not_decode_or_is_of_another_model_is_refused() {
     let world = World::empty();
     let register = |model_id, verifying_key| {
-        let body = RegisterModel { model_id, name: "m".into(), verifying_key };
+        let body =
+            RegisterModel { model_id, name: "m".into(), verifying_key, proof_system: ProofSystem::Groth16 };
         world.refusal(world.next(&validator(1), Body::RegisterModel(body)))
     };
     assert!(matches!(register(MODEL, b"no key".to_vec()), Reason::Key(_)));
@@ -191,7 +242,12 @@ fn a_chain_has_a_bounded_number_of_models() {
     let extra = |n| Record::Model(ModelId(id(n)), model.clone());
     let register = |world: &World| {
         let verifying_key = Trapdoor::new([78; 32], KeyOrigin::TestSeed).bytes;
-        let body = RegisterModel { model_id: ModelId([78; 32]), name: "one more".into(), verifying_key };
+        let body = RegisterModel {
+            model_id: ModelId([78; 32]),
+            name: "one more".into(),
+            verifying_key,
+            proof_system: ProofSystem::Groth16,
+        };
         world.next(&validator(1), Body::RegisterModel(body))
     };
     let full = crowded(extra, limits::MODELS - 1);

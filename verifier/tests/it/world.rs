@@ -4,7 +4,7 @@ use assay_proto::block::{Block, CommitCertificate, CommitSignature, CommittedBlo
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
-use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
 use assay_proto::{ChainId, Envelope, ModelId, PublicKey, SecretKey, Signed};
 use assay_verifier::proof::{KeyOrigin, Statement};
 use assay_verifier::propose::{Proposal, propose};
@@ -112,7 +112,12 @@ impl World {
 
     pub fn register_model(&self, nonce: u64) -> Envelope {
         let verifying_key = self.trapdoor.bytes.clone();
-        let body = RegisterModel { model_id: MODEL, name: "tiny".into(), verifying_key };
+        let body = RegisterModel {
+            model_id: MODEL,
+            name: "tiny".into(),
+            verifying_key,
+            proof_system: ProofSystem::Groth16,
+        };
         self.sign(&validator(2), nonce, Body::RegisterModel(body))
     }
 

@@ -12,17 +12,11 @@ use ark_ff::AdditiveGroup;
 use assay_circuits::ir::{ModelId, Port, Visibility, elements};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{PortValue, ProofError, Statement, Value, encoding};
+use super::super::{ProofError, limits};
+use super::{Value, encoding};
 
-/// Limits of a key file.
-pub mod limits {
-    /// Bytes of a verifying key.
-    pub const KEY_BYTES: usize = 64 << 20;
-    /// Public values of a statement.
-    pub const PUBLIC_VALUES: usize = 1 << 20;
-}
-
-const MAGIC: &[u8; 8] = b"ASSAYVK\x02";
+/// What the file of a key begins with.
+pub const MAGIC: &[u8; 8] = b"ASSAYVK\x02";
 
 /// How the secret exponents of a key came about. Whoever knew them could forge proofs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -182,11 +176,6 @@ impl VerifyingKey {
         &self.0.parts.outputs
     }
 
-    /// Whether statements show every value, so that anyone who reads one knows inputs and outputs.
-    pub fn is_public(&self) -> bool {
-        self.inputs().iter().chain(self.outputs()).all(|port| port.visibility == Visibility::Public)
-    }
-
     /// How the key was made.
     pub fn origin(&self) -> KeyOrigin {
         self.0.parts.origin
@@ -200,19 +189,6 @@ impl VerifyingKey {
     /// BLAKE3 of the key file.
     pub fn digest(&self) -> [u8; 32] {
         self.0.digest
-    }
-
-    /// Checks that a statement has this model's ports, lengths and ranges.
-    pub fn check(&self, statement: &Statement) -> Result<(), ProofError> {
-        let sides =
-            [("inputs", self.inputs(), &statement.inputs), ("outputs", self.outputs(), &statement.outputs)];
-        for (side, ports, tensors) in sides {
-            if ports.len() != tensors.len() {
-                return Err(ProofError::Ports { side, expected: ports.len(), got: tensors.len() });
-            }
-            ports.iter().zip(tensors).try_for_each(|(port, value)| check_port(port, value))?;
-        }
-        Ok(())
     }
 
     pub(super) fn alpha_beta(&self) -> PairingOutput<Bn254> {
@@ -275,19 +251,6 @@ fn public_values(port: &Port) -> usize {
     match port.visibility {
         Visibility::Public => elements(&port.shape),
         Visibility::Committed => 1,
-    }
-}
-
-fn check_port(port: &Port, value: &PortValue) -> Result<(), ProofError> {
-    let wrong = |expected| ProofError::Visibility { port: port.name.clone(), expected };
-    match (port.visibility, value) {
-        (Visibility::Public, PortValue::Public(values)) => port.check(values).map_err(ProofError::Statement),
-        (Visibility::Committed, PortValue::Committed(commitment)) if commitment.element().is_some() => Ok(()),
-        (Visibility::Committed, PortValue::Committed(_)) => {
-            Err(ProofError::Commitment { port: port.name.clone() })
-        }
-        (Visibility::Public, PortValue::Committed(_)) => Err(wrong("public")),
-        (Visibility::Committed, PortValue::Public(_)) => Err(wrong("committed")),
     }
 }
 
