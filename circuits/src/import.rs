@@ -2,21 +2,22 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | the file is bounded, dimensions are bound, operators are admitted by name | `source`, `attributes`, `operators` |
-//! | tract infers shapes and folds constants | `parse` |
-//! | its graph becomes layers `y = clamp(pool(map(x)))`, a function an operator | `lower`, `builder` |
+//! | the file is bounded, dimensions are bound | `source`, `attributes` |
+//! | every node becomes layers, constants are evaluated, a function an operator | `lower`, `tensor`, `builder`, `scalar` |
 //! | layers run on calibration data, in `f64` with a fixed order of summation | `network`, `calibrate` |
-//! | what an error in a layer does to the outputs is measured | `profile` |
-//! | limb width, types and shifts are chosen: the least domain within the tolerance | `search`, `cost` |
+//! | networks of linear maps and bounds: what an error in a layer does to the outputs is measured | `profile` |
+//! | .. limb width, types and shifts are chosen: the least cost within the tolerance | `search`, `cost` |
+//! | other networks: one width for all, the least within the tolerance | `types` |
 //! | layers become integers, and the error is measured on their graph | `quantise`, `measure` |
 //!
-//! A new operator is admitted in `operators`, lowered in `lower` and, if it is no linear map, bound or pool, gets a
-//! variant in `network` that the compiler then asks for everywhere else.
+//! A new operator is lowered in the file of its family under `lower` and, if it is no linear map, function, product,
+//! maximum or rearrangement, gets a variant in `network` that the compiler then asks for everywhere else.
 
 use std::collections::BTreeMap;
 
 use crate::error::ModelError;
-use crate::ir::Graph;
+use crate::ir::{Graph, Shape};
+use quantise::Choice;
 use search::Candidate;
 
 mod attributes;
@@ -26,17 +27,20 @@ mod cost;
 mod lower;
 mod measure;
 mod network;
-mod operators;
-mod parse;
 mod profile;
 mod quantise;
+mod reference;
+mod scalar;
 mod search;
 mod source;
+mod tensor;
+mod types;
 
 pub use calibrate::samples;
 pub use measure::{LayerReport, Report};
-pub use parse::Reference;
-pub use source::bounds;
+pub use reference::Reference;
+pub use source::{Input, bounds};
+pub use tensor::Type;
 
 /// Calibration data of one input.
 #[derive(Clone, Debug)]
@@ -54,12 +58,16 @@ pub struct Samples {
 pub struct Options {
     /// Symbolic dimensions, bound by name.
     pub dims: BTreeMap<String, u32>,
+    /// Shapes of inputs, whatever the file says.
+    pub shapes: BTreeMap<String, Shape>,
+    /// Inputs that become constants: all their values, or one for all.
+    pub constants: BTreeMap<String, Vec<f64>>,
     /// Data to calibrate on; without any, samples are drawn from `range`.
     pub calibration: Vec<Samples>,
     /// Range of the inputs where no data is given.
     pub range: (f32, f32),
-    /// Bits of inputs that are no bytes.
-    pub input_bits: u8,
+    /// Bits of inputs that are no bytes; 10, or 14 in networks with functions and products, if `None`.
+    pub input_bits: Option<u8>,
     /// Bits of the activations; chosen if `None`.
     pub bits: Option<u8>,
     /// Greatest mean absolute error of an output, as a share of its range.
@@ -70,9 +78,11 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             dims: BTreeMap::new(),
+            shapes: BTreeMap::new(),
+            constants: BTreeMap::new(),
             calibration: Vec::new(),
             range: (0.0, 1.0),
-            input_bits: 10,
+            input_bits: None,
             bits: None,
             max_error: 0.005,
         }
@@ -92,27 +102,70 @@ pub struct Imported {
 const WORK: usize = 1 << 28;
 /// Samples that are measured whatever the work.
 const FEW: usize = 4;
+/// How many times the mean error the greatest may be, in networks with functions and products.
+const WORST: f64 = 4.0;
 
 /// Imports an ONNX file.
 pub fn onnx(bytes: &[u8], options: &Options) -> Result<Imported, ModelError> {
     options.check()?;
-    let source = source::read(bytes, &options.dims)?;
-    let model = parse::typed(&source)?;
-    let network = parse::caught(|| lower::network(&source, &model))?;
-    let batch = calibrate::batch(&network, options)?;
-    let ports = calibrate::ports(&source.inputs, &batch, options);
+    let source = source::read(bytes, options)?;
+    let network = lower::network(&source)?;
+    let batch = calibrate::batch(&network, &source.inputs, options)?;
+    let input_bits = options.input_bits.unwrap_or(if network.is_plain() { 10 } else { 14 });
+    let ports = calibrate::ports(&source.inputs, &batch, options, input_bits);
     let activations = network.run(batch.clone());
     let means = network::means(&activations);
-    let profiles = profile::profiles(&network, &activations, &means);
-    let candidates = search::candidates(&profiles, &ports, options.bits, options.max_error);
     let samples = (WORK / network.work()).max(FEW);
-    let (batch, activations) = (calibrate::first(&batch, samples), calibrate::first(&activations, samples));
-    let build = |candidate: &Candidate| {
-        let emitted = quantise::graph(&network, &ports, &candidate.choices, &means)?;
-        let report = measure::report(&network, &emitted, &candidate.choices, &batch, &activations)?;
+    let (few, seen) = (calibrate::first(&batch, samples), calibrate::first(&activations, samples));
+    let build = |choices: &[Choice]| {
+        let emitted = quantise::graph(&network, &ports, choices, &means)?;
+        let report = measure::report(&network, &emitted, choices, &few, &seen)?;
         Ok(Imported { graph: emitted.graph, report })
     };
-    smallest(&candidates, options.max_error, build)
+    if network.is_plain() {
+        let profiles = profile::profiles(&network, &activations, &means);
+        let candidates = search::candidates(&profiles, &ports, options.bits, options.max_error);
+        return smallest(&candidates, options.max_error, |candidate| build(&candidate.choices));
+    }
+    let widths: Vec<u8> = options.bits.map_or(types::WIDTHS.to_vec(), |bits| vec![bits]);
+    narrowest(&widths, options.max_error, |bits| build(&types::choices(&network, &ports, &activations, bits)))
+}
+
+/// The narrowest width whose measured error is within the tolerance, and the greatest within a few times as much; if
+/// there is none, the one of least error.
+fn narrowest(
+    widths: &[u8],
+    tolerance: f64,
+    build: impl Fn(u8) -> Result<Imported, ModelError>,
+) -> Result<Imported, ModelError> {
+    let mut best: Option<Imported> = None;
+    let mut refused = ModelError::Import("no width of activations is tried".into());
+    for &bits in widths {
+        match build(bits) {
+            Ok(imported)
+                if imported.report.error <= tolerance && imported.report.greatest <= WORST * tolerance =>
+            {
+                return Ok(imported);
+            }
+            Ok(imported) => {
+                if best.as_ref().is_none_or(|best| imported.report.error < best.report.error) {
+                    best = Some(imported);
+                }
+            }
+            Err(error) => refused = error,
+        }
+    }
+    match best {
+        // Whoever named the width takes what it gives.
+        Some(best) if widths.len() == 1 || best.report.error <= tolerance => Ok(best),
+        Some(best) => Err(ModelError::Import(format!(
+            "no width of activations keeps the error within {:.3} % of the outputs' range; the least is {:.3} %: accept it \
+             with a greater --max-error, or calibrate on data like what the model will see",
+            tolerance * 100.0,
+            best.report.error * 100.0
+        ))),
+        None => Err(refused),
+    }
 }
 
 /// The smallest candidate whose measured error is within the tolerance; if there is none, the smallest one that
@@ -157,8 +210,8 @@ impl Options {
         if !(lo.is_finite() && hi.is_finite() && lo < hi) {
             return fail("range", "two finite numbers in ascending order", format!("{lo},{hi}"));
         }
-        if !(8..=11).contains(&self.input_bits) {
-            return fail("input bits", "8 to 11", self.input_bits.to_string());
+        if let Some(bits) = self.input_bits.filter(|bits| !(8..=16).contains(bits)) {
+            return fail("input bits", "8 to 16", bits.to_string());
         }
         match self.bits {
             Some(bits) if !(4..=16).contains(&bits) => fail("bits", "4 to 16", bits.to_string()),

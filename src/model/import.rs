@@ -27,15 +27,21 @@ pub struct Arguments {
     /// Size of a symbolic dimension, as in batch=1
     #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = dimension)]
     dims: Vec<(String, u32)>,
+    /// Shape of an input, whatever the file says, as in x=1,3,48,192
+    #[arg(long = "shape", value_name = "INPUT=SIZES", value_parser = shape)]
+    shapes: Vec<(String, Vec<u32>)>,
+    /// Makes an input a constant: one number for all its elements or a list of them, as in sr=16000
+    #[arg(long = "const", value_name = "INPUT=VALUES", value_parser = constant, allow_hyphen_values = true)]
+    constants: Vec<(String, Vec<f64>)>,
     /// Range of the inputs where no data is given
     #[arg(long, value_name = "LO,HI", value_parser = range, default_value = "0,1", allow_hyphen_values = true)]
     range: (f32, f32),
     /// Bits of the activations; chosen by the error otherwise
     #[arg(long)]
     bits: Option<u8>,
-    /// Bits of inputs that are not bytes
-    #[arg(long, default_value_t = 10)]
-    input_bits: u8,
+    /// Bits of inputs that are not bytes [default: 10, or 14 for networks with functions or products of activations]
+    #[arg(long)]
+    input_bits: Option<u8>,
     /// Greatest mean absolute error of an output, as a share of its range
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.5%")]
     max_error: f64,
@@ -55,7 +61,9 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     let name = arguments.onnx.display();
     let bytes = output::read(&arguments.onnx, bounds::BYTES)?;
     let options = Options {
-        dims: unique(&arguments.dims)?,
+        dims: unique("--dim", &arguments.dims)?,
+        shapes: unique("--shape", &arguments.shapes)?,
+        constants: unique("--const", &arguments.constants)?,
         calibration: arguments.calibrate.as_deref().map_or(Ok(Vec::new()), samples)?,
         range: arguments.range,
         input_bits: arguments.input_bits,
@@ -156,14 +164,34 @@ fn samples(path: &std::path::Path) -> Result<Vec<Samples>> {
     }
 }
 
-fn unique(dims: &[(String, u32)]) -> Result<BTreeMap<String, u32>> {
+/// Bindings by name; one that is repeated says the same.
+pub fn unique<T: Clone + PartialEq>(option: &str, bindings: &[(String, T)]) -> Result<BTreeMap<String, T>> {
     let mut bound = BTreeMap::new();
-    for (name, size) in dims {
-        if bound.insert(name.clone(), *size).is_some_and(|other| other != *size) {
-            bail!("--dim {name} is given twice");
+    for (name, value) in bindings {
+        if bound.insert(name.clone(), value.clone()).is_some_and(|other| other != *value) {
+            bail!("{option} {name} is given twice");
         }
     }
     Ok(bound)
+}
+
+fn shape(text: &str) -> Result<(String, Vec<u32>)> {
+    let (name, sizes) = text.split_once('=').context("expected INPUT=SIZE,SIZE,..")?;
+    let size = |size: &str| match size.trim().parse() {
+        Ok(size) if size > 0 => Ok(size),
+        _ => Err(anyhow!("{size:?} is no positive integer")),
+    };
+    Ok((name.to_owned(), sizes.split(',').map(size).collect::<Result<_>>()?))
+}
+
+/// `INPUT=NUMBER` or `INPUT=NUMBER,NUMBER,..`.
+pub fn constant(text: &str) -> Result<(String, Vec<f64>)> {
+    let (name, values) = text.split_once('=').context("expected INPUT=NUMBER,..")?;
+    let number = |value: &str| match value.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err(anyhow!("{value:?} is no number")),
+    };
+    Ok((name.to_owned(), values.split(',').map(number).collect::<Result<_>>()?))
 }
 
 fn dimension(text: &str) -> Result<(String, u32)> {
@@ -206,9 +234,18 @@ mod tests {
     }
 
     #[test]
+    fn shapes_and_constants_are_lists_of_numbers() {
+        assert_eq!(shape("x=1,3,48").unwrap(), ("x".into(), vec![1, 3, 48]));
+        assert!(["x", "x=", "x=0", "x=1,,2", "x=1,b"].iter().all(|text| shape(text).is_err()));
+        assert_eq!(constant("sr=16000").unwrap(), ("sr".into(), vec![16000.0]));
+        assert_eq!(constant("h=-1,0.5").unwrap(), ("h".into(), vec![-1.0, 0.5]));
+        assert!(["sr", "sr=", "sr=nan", "sr=inf", "sr=1,"].iter().all(|text| constant(text).is_err()));
+    }
+
+    #[test]
     fn a_dimension_is_bound_once_to_a_positive_size() {
         assert_eq!(dimension("batch=1").unwrap(), ("batch".into(), 1));
         assert!(["batch", "batch=0", "batch=-1", "batch=x"].iter().all(|text| dimension(text).is_err()));
-        assert!(unique(&[("n".into(), 1), ("n".into(), 2)]).is_err());
+        assert!(unique("--dim", &[("n".into(), 1), ("n".into(), 2)]).is_err());
     }
 }

@@ -1,12 +1,13 @@
 //! `assay model run`: exact integer inference, as the proof does it, optionally beside the float model.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use assay_circuits::import::{Reference, bounds};
 use assay_circuits::ir::{Graph, Port};
 
-use super::load;
+use super::{import, load};
 use crate::tensors::{self, Inputs};
 use crate::{Answer, output};
 
@@ -25,6 +26,9 @@ pub struct Arguments {
     /// The ONNX file that the model was imported from: report the error against it
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
+    /// Inputs that became constants when the file was imported, for --compare
+    #[arg(long = "const", value_name = "INPUT=VALUES", value_parser = import::constant, allow_hyphen_values = true)]
+    constants: Vec<(String, Vec<f64>)>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -67,7 +71,9 @@ type Outputs = Vec<Vec<Vec<f32>>>;
 pub fn run(arguments: &Arguments) -> Result<Answer> {
     let graph = load(&arguments.model)?;
     let inputs = tensors::inputs(graph.inputs(), &arguments.inputs)?;
-    let reference = arguments.compare.as_deref().map(|path| reference(path, &graph)).transpose()?;
+    let constants = import::unique("--const", &arguments.constants)?;
+    let reference =
+        arguments.compare.as_deref().map(|path| reference(path, &graph, &constants)).transpose()?;
     let (outputs, saturated) = integers(&graph, &inputs)?;
     let floats = reference.map(|reference| floats(&reference, &graph, &inputs)).transpose()?;
 
@@ -122,9 +128,9 @@ fn integers(graph: &Graph, inputs: &Inputs) -> Result<(Outputs, usize)> {
     Ok((outputs, saturated))
 }
 
-fn reference(path: &Path, graph: &Graph) -> Result<Reference> {
+fn reference(path: &Path, graph: &Graph, constants: &BTreeMap<String, Vec<f64>>) -> Result<Reference> {
     let bytes = output::read(path, bounds::BYTES)?;
-    Reference::of(&bytes, graph).with_context(|| path.display().to_string())
+    Reference::of(&bytes, graph, constants).with_context(|| path.display().to_string())
 }
 
 fn floats(reference: &Reference, graph: &Graph, inputs: &Inputs) -> Result<Outputs> {

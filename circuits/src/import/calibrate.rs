@@ -1,6 +1,8 @@
 //! Calibration data: what the inputs look like, and the range of every activation on them.
 
 use super::network::Network;
+use super::source::Input;
+use super::tensor::Type;
 use super::{Options, Samples};
 use crate::error::ModelError;
 use crate::ir::{Port, QuantParams, Shape, elements};
@@ -22,8 +24,7 @@ const FEW: usize = 4;
 pub type Batch = Vec<Vec<Vec<f64>>>;
 
 /// The calibration batch: evenly spaced samples of the data given, or uniform ones from the declared range.
-pub fn batch(network: &Network, options: &Options) -> Result<Batch, ModelError> {
-    let inputs = &network.inputs;
+pub fn batch(network: &Network, inputs: &[Input], options: &Options) -> Result<Batch, ModelError> {
     let limit = |what: &str, got: usize, limit: usize| match got <= limit {
         true => Ok(()),
         false => Err(ModelError::Limit { what: what.into(), got: got as u64, limit: limit as u64 }),
@@ -37,23 +38,29 @@ pub fn batch(network: &Network, options: &Options) -> Result<Batch, ModelError> 
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         let mut draw = || f64::from(lo) + uniform(&mut state) * (f64::from(hi) - f64::from(lo));
         let sample = |n: usize, draw: &mut dyn FnMut() -> f64| (0..n).map(|_| draw()).collect::<Vec<f64>>();
-        let port = |(_, shape): &(String, Shape)| {
-            (0..SYNTHETIC.min(most)).map(|_| sample(elements(shape), &mut draw)).collect()
+        let port = |input: &Input| {
+            let mut values: Vec<Vec<f64>> =
+                (0..SYNTHETIC.min(most)).map(|_| sample(elements(&input.shape), &mut draw)).collect();
+            if input.r#type != Type::Float {
+                values.iter_mut().flatten().for_each(|v| *v = v.round());
+            }
+            values
         };
         return Ok(inputs.iter().map(port).collect());
     }
-    let names = inputs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
     let belongs = |samples: &Samples, name: &str| match &samples.name {
         Some(other) => other == name,
         None => inputs.len() == 1,
     };
-    if let Some(other) = options.calibration.iter().find(|s| !inputs.iter().any(|(name, _)| belongs(s, name)))
+    if let Some(other) =
+        options.calibration.iter().find(|s| !inputs.iter().any(|input| belongs(s, &input.name)))
     {
         let got = other.name.as_deref().map_or("an array without a name".into(), |name| format!("{name:?}"));
         return Err(fail("calibration data", format!("arrays named like the inputs ({names})"), got));
     }
     let mut batch: Batch = Vec::new();
-    for (name, shape) in inputs {
+    for Input { name, shape, .. } in inputs {
         let Some(samples) = options.calibration.iter().find(|samples| belongs(samples, name)) else {
             return Err(fail(name, "calibration data of that name".into(), "none".into()));
         };
@@ -73,19 +80,31 @@ pub fn first(batch: &Batch, samples: usize) -> Batch {
 
 /// Integer types of the inputs: bytes where all values are multiples of 1/255 in [0, 1], the integers themselves
 /// where they are small ones, else as many bits as the options say, unsigned where nothing is negative.
-pub fn ports(inputs: &[(String, Shape)], batch: &Batch, options: &Options) -> Vec<Port> {
+pub fn ports(inputs: &[Input], batch: &Batch, options: &Options, bits: u8) -> Vec<Port> {
     let synthetic = options.calibration.is_empty();
-    let port = |((name, shape), samples): (&(String, Shape), &Vec<Vec<f64>>)| {
+    let port = |(input, samples): (&Input, &Vec<Vec<f64>>)| {
         let values = || samples.iter().flatten().copied();
-        let quant = if synthetic { declared(options) } else { observed(values, options.input_bits) };
-        Port::public(name.clone(), shape.clone(), quant)
+        let quant = match (input.r#type, synthetic) {
+            (Type::Float, true) => declared(options, bits),
+            (Type::Float, false) => observed(values, bits),
+            (Type::Int | Type::Bool, _) => whole(values),
+        };
+        Port::public(input.name.clone(), input.shape.clone(), quant)
     };
     inputs.iter().zip(batch).map(port).collect()
 }
 
-fn declared(options: &Options) -> QuantParams {
+/// The narrowest type in steps of 1 that holds whole numbers; of what is wider than 16 bits, the part that fits.
+fn whole<I: Iterator<Item = f64>>(values: impl Fn() -> I) -> QuantParams {
+    let types = (8..=16).flat_map(|bits| [type_of(false, bits), type_of(true, bits)]);
+    let holds =
+        |quant: &QuantParams| values().all(|v| (f64::from(quant.lo)..=f64::from(quant.hi)).contains(&v));
+    types.into_iter().find(holds).unwrap_or(type_of(values().any(|v| v < 0.0), 16))
+}
+
+fn declared(options: &Options, bits: u8) -> QuantParams {
     let (lo, hi) = (f64::from(options.range.0), f64::from(options.range.1));
-    if (lo, hi) == (0.0, 1.0) { BYTES } else { fitted(lo, hi, options.input_bits) }
+    if (lo, hi) == (0.0, 1.0) { BYTES } else { fitted(lo, hi, bits) }
 }
 
 fn observed<I: Iterator<Item = f64>>(values: impl Fn() -> I, bits: u8) -> QuantParams {
@@ -94,13 +113,9 @@ fn observed<I: Iterator<Item = f64>>(values: impl Fn() -> I, bits: u8) -> QuantP
     if values().all(is_byte) {
         return BYTES;
     }
-    let whole = [8, 9, 10, 11].map(|bits| [type_of(false, bits), type_of(true, bits)]);
-    let holds = |quant: &&QuantParams| {
-        let (lo, hi) = (f64::from(quant.lo), f64::from(quant.hi));
-        values().all(|v| v.fract() == 0.0 && (lo..=hi).contains(&v))
-    };
-    if let Some(quant) = whole.iter().flatten().find(holds) {
-        return *quant;
+    let most = f64::from(type_of(false, 16).hi);
+    if values().all(|v| v.fract() == 0.0 && v.abs() <= most) {
+        return whole(values);
     }
     let (lo, hi) = values().fold((0f64, 0f64), |(lo, hi), v| (lo.min(v), hi.max(v)));
     fitted(lo, hi, bits)
@@ -213,7 +228,8 @@ mod tests {
         assert_eq!(quant(&[-3.0, 127.0]), QuantParams { scale: 1.0, lo: -128, hi: 127 });
         assert_eq!(quant(&[-3.0, 128.0]), QuantParams { scale: 1.0, lo: -256, hi: 255 });
         assert_eq!(quant(&[0.0, 2047.0]), QuantParams { scale: 1.0, lo: 0, hi: 2047 });
-        assert!(quant(&[0.0, 2048.0]).scale > 1.0);
+        assert_eq!(quant(&[0.0, 65535.0]), QuantParams { scale: 1.0, lo: 0, hi: 65535 });
+        assert!(quant(&[0.0, 65536.0]).scale > 1.0);
         assert!(quant(&[0.0, 2.5]).scale < 1.0);
     }
 
@@ -226,9 +242,10 @@ mod tests {
     fn drawn_samples_fill_the_declared_range_and_are_the_same_every_time() {
         let network =
             Network { inputs: vec![("x".into(), vec![50])], layers: Vec::new(), outputs: Vec::new() };
+        let inputs = [Input { name: "x".into(), shape: vec![50], r#type: Type::Float }];
         let options = Options { range: (-3.0, 5.0), ..Options::default() };
-        let drawn = batch(&network, &options).unwrap();
-        assert_eq!(drawn, batch(&network, &options).unwrap());
+        let drawn = batch(&network, &inputs, &options).unwrap();
+        assert_eq!(drawn, batch(&network, &inputs, &options).unwrap());
         let (lo, hi) = drawn[0].iter().flatten().fold((0f64, 0f64), |(lo, hi), &v| (lo.min(v), hi.max(v)));
         assert!((-3.0..-2.9).contains(&lo) && (4.9..5.0).contains(&hi), "{lo} {hi}");
     }

@@ -3,8 +3,7 @@
 //! This mirrors `r1cs::cells`, so that thousands of choices can be weighed without building a graph; the plan of
 //! the graph that is chosen has the last word.
 
-use super::network::Layer;
-use crate::graph::image;
+use super::network::{Layer, Pool};
 use crate::ir::{Range, Requantize, elements, quotient};
 
 /// What a layer makes the constraint system do.
@@ -25,16 +24,7 @@ impl Cells {
 
     /// Counts the cells of a layer.
     pub fn of(layer: &Layer) -> Self {
-        let mut comparisons = 0;
-        for pool in &layer.pools {
-            if let (Some(from), Some(to)) = (image(&pool.from), image(&pool.to)) {
-                for output in 0..elements(&pool.to) {
-                    let mut taps = 0usize;
-                    pool.pool.taps(output, from, to, |_| taps += 1);
-                    comparisons += taps.saturating_sub(1);
-                }
-            }
-        }
+        let comparisons = layer.pools.iter().map(Pool::comparisons).sum();
         Self { requantized: elements(layer.shape()), comparisons }
     }
 
@@ -79,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::import::builder::still;
-    use crate::import::network::{Map, Network, Output, Pool};
+    use crate::import::network::{Kind, Map, Network, Output, Over, Pool};
     use crate::import::quantise::{self, Choice};
     use crate::ir::{Port, QuantParams};
     use crate::linear::Window;
@@ -92,11 +82,23 @@ mod tests {
         let map = Map::Conv2d { weights, bias: vec![0.1], kernel: [2, 2], window: still(), groups: 1 };
         let window = Window { stride: [2, 1], pad: [1, 0, 0, 1], dilation: [1, 1] };
         let pool = MaxPool2d { kernel: [3, 2], window };
-        let pool = Pool { name: "pool".into(), pool, from: vec![1, 1, 5, 5], to: vec![1, 1, 2, 5] };
+        let pool = Pool {
+            name: "pool".into(),
+            over: Over::Window(pool),
+            from: vec![1, 1, 5, 5],
+            to: vec![1, 1, 2, 5],
+        };
         let (from, to) = (vec![1, 1, 6, 6], vec![1, 1, 5, 5]);
-        let layer =
-            Layer { name: "conv".into(), input: 0, from, map: Arc::new(map), to, pools: vec![pool], clamp };
-        let output = Output { name: "y".into(), shape: vec![1, 1, 2, 5], activation: 1 };
+        let layer = Layer {
+            name: "conv".into(),
+            inputs: vec![0],
+            from,
+            kind: Kind::Map(Arc::new(map)),
+            to,
+            pools: vec![pool],
+            clamp,
+        };
+        let output = Output { name: "y".into(), shape: vec![1, 1, 2, 5], activation: 1, whole: false };
         Network { inputs: vec![("x".into(), vec![1, 1, 6, 6])], layers: vec![layer], outputs: vec![output] }
     }
 
@@ -108,8 +110,8 @@ mod tests {
                 for scale in [1e-3, 0.02, 0.5] {
                     let network = network((f64::NEG_INFINITY, f64::INFINITY));
                     let port = QuantParams { scale: 1.0 / 255.0, lo: 0, hi: 255 };
-                    let ports = [Port { name: "x".into(), shape: vec![1, 1, 6, 6], quant: port }];
-                    let choice = Choice { shift, quant: QuantParams { scale, lo, hi } };
+                    let ports = [Port::public("x", vec![1, 1, 6, 6], port)];
+                    let choice = Choice { shift, quant: QuantParams { scale, lo, hi }, argument: None };
                     let means = [vec![0.5; 36]];
                     let emitted = quantise::graph(&network, &ports, &[choice], &means).unwrap();
                     let range = emitted.graph.range(emitted.graph.tensor_of(0));

@@ -1,503 +1,484 @@
-//! From tract's typed graph to layers, one function an operator.
+//! From ONNX nodes to layers, a function an operator.
+//!
+//! A tensor is a constant or a *wire*, a view of the network under construction. Every operator is written once, over
+//! both: helpers evaluate what is constant and build layers for the rest.
+
+mod elementwise;
+mod linear;
+mod normalise;
+mod rearrange;
+mod recurrent;
+mod reduce;
+mod window;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use tract_onnx::prelude::{OutletId, Tensor, TypedFact, TypedModel, TypedNode, tract_ndarray::ArrayD};
-use tract_onnx::tract_core::internal::InOut;
-use tract_onnx::tract_core::ops::binary::TypedBinOp;
-use tract_onnx::tract_core::ops::cast::Cast;
-use tract_onnx::tract_core::ops::change_axes::AxisOp;
-use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PoolSpec, SumPool};
-use tract_onnx::tract_core::ops::einsum::EinSum;
-use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::konst::Const;
-use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Sub};
-use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
-use tract_onnx::tract_core::ops::source::TypedSource;
+use tract_onnx::pb::{AttributeProto, NodeProto};
 
-use super::builder::{Builder, View, still};
-use super::network::{Map, Network};
-use super::source::Source;
+use super::builder::{Builder, View};
+use super::network::Network;
+use super::scalar::{Pair, Scalar};
+use super::source::{Source, node_name};
+use super::tensor::{Tensor, Type, broadcast, spread};
 use crate::error::ModelError;
-use crate::ir::{Shape, elements, limits};
-use crate::linear::Window;
-use crate::pool::MaxPool2d;
+use crate::ir::{Shape, limits};
 
-/// Lowers a typed graph. Every node is either folded into a layer or refused by name.
-pub fn network(source: &Source, model: &TypedModel) -> Result<Network, ModelError> {
-    let mut lowering =
-        Lowering { source, model, builder: Builder::new(source.inputs.clone()), values: HashMap::new() };
-    let import = |e: tract_onnx::prelude::TractError| ModelError::Import(e.to_string());
-    for (index, outlet) in model.input_outlets().map_err(import)?.iter().enumerate() {
-        if source.inputs.get(index).map(|(_, shape)| shape) != Some(&lowering.shape(*outlet)?) {
-            return Err(ModelError::Import(format!("input {index} changed its shape while parsing")));
-        }
-        let input = lowering.builder.input(index);
-        lowering.values.insert(*outlet, Operand::Wire(input));
+/// Lowers a checked ONNX graph. Every node is either lowered or refused by name.
+pub fn network(source: &Source) -> Result<Network, ModelError> {
+    let Some(graph) = &source.proto.graph else { return Err(ModelError::Import("it holds no graph".into())) };
+    let inputs: Vec<(String, Shape)> =
+        source.inputs.iter().map(|i| (i.name.clone(), i.shape.clone())).collect();
+    let mut lowering = Lowering {
+        builder: Builder::new(inputs),
+        values: HashMap::new(),
+        opset: source.opset,
+        ranges: HashMap::new(),
+        folded: 0,
+    };
+    for (index, input) in source.inputs.iter().enumerate() {
+        let view = lowering.builder.input(index);
+        lowering.values.insert(input.name.clone(), Value::Wire(view, input.r#type));
     }
-    for id in model.eval_order().map_err(import)? {
-        lowering.node(model.node(id))?;
+    for tensor in &graph.initializer {
+        lowering.ranges.insert(tensor.name.clone(), range_of(tensor.data_type));
+        lowering.values.insert(tensor.name.clone(), Value::Constant(Tensor::read(&tensor.name, tensor)?));
     }
-    for (name, outlet) in source.outputs.iter().zip(model.output_outlets().map_err(import)?) {
-        match lowering.operand(*outlet)? {
-            Operand::Wire(view) => lowering.builder.output(name, &view)?,
-            Operand::Constant(_) => {
-                return Err(ModelError::Import(format!("output {name} does not depend on any input")));
-            }
-        }
+    for (name, constant) in &source.constants {
+        lowering.values.insert(name.clone(), Value::Constant(constant.clone()));
+    }
+    lowering.nodes(&graph.node)?;
+    for name in &source.outputs {
+        let node = NodeProto { name: name.clone(), op_type: "output".into(), ..NodeProto::default() };
+        let value = lowering.values.get(name).cloned();
+        let value = value.ok_or_else(|| ModelError::Import(format!("output {name:?} is not computed")))?;
+        let (view, r#type) = lowering.wire(&node, &value)?;
+        lowering.builder.output(name, &view, r#type != Type::Float)?;
     }
     Ok(lowering.builder.finish())
 }
 
-#[derive(Clone)]
-enum Operand {
-    Constant(Arc<Tensor>),
-    Wire(View),
+/// A tensor.
+#[derive(Clone, Debug)]
+enum Value {
+    Constant(Tensor),
+    Wire(View, Type),
 }
 
-struct Lowering<'a> {
-    source: &'a Source,
-    model: &'a TypedModel,
+impl Value {
+    fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Constant(tensor) => tensor.shape.clone(),
+            Self::Wire(view, _) => view.shape().iter().map(|&d| d as usize).collect(),
+        }
+    }
+
+    fn r#type(&self) -> Type {
+        match self {
+            Self::Constant(tensor) => tensor.r#type,
+            Self::Wire(_, r#type) => *r#type,
+        }
+    }
+
+    fn typed(self, r#type: Type) -> Self {
+        match self {
+            Self::Constant(tensor) => Self::Constant(Tensor { r#type, ..tensor }),
+            Self::Wire(view, _) => Self::Wire(view, r#type),
+        }
+    }
+
+    fn elements(&self) -> usize {
+        self.shape().iter().product()
+    }
+}
+
+struct Lowering {
     builder: Builder,
-    values: HashMap<OutletId, Operand>,
+    values: HashMap<String, Value>,
+    opset: i64,
+    /// Least and greatest number of the types of the file's own tensors, by name.
+    ranges: HashMap<String, (f64, f64)>,
+    /// Elements of all constants that were computed.
+    folded: usize,
 }
 
-impl Lowering<'_> {
-    fn node(&mut self, node: &TypedNode) -> Result<(), ModelError> {
-        if node.op_is::<TypedSource>() {
-            return Ok(());
-        }
-        if let Some(op) = node.op_as::<Const>() {
-            self.values.insert(node.id.into(), Operand::Constant(op.val().clone()));
-            return Ok(());
-        }
-        let result = if let Some(op) = node.op_as::<EinSum>() {
-            self.einsum(node, op)?
-        } else if let Some(op) = node.op_as::<Conv>() {
-            self.conv(node, op)?
-        } else if let Some(op) = node.op_as::<TypedBinOp>() {
-            self.binary(node, op)?
-        } else if let Some(op) = node.op_as::<MaxPool>() {
-            self.max_pool(node, op)?
-        } else if let Some(op) = node.op_as::<SumPool>() {
-            self.sum_pool(node, op)?
-        } else if let Some(op) = node.op_as::<Reduce>() {
-            self.reduce(node, op)?
-        } else if let Some(op) = node.op_as::<AxisOp>() {
-            self.axes(node, op)?
-        } else if node.op_is::<Identity>() {
-            self.wire(node, 0)?
-        } else if let Some(op) = node.op_as::<Cast>() {
-            let same = self.fact(node.inputs[0])?.datum_type == op.to;
-            if !same {
-                return Err(self.unsupported(node, "activations are float32 throughout"));
+/// Elements that constant expressions may take in all.
+const FOLDED: usize = 1 << 28;
+
+impl Lowering {
+    fn nodes(&mut self, nodes: &[NodeProto]) -> Result<(), ModelError> {
+        for node in nodes {
+            let results = self.node(node)?;
+            for (name, value) in node.output.iter().zip(results).filter(|(name, _)| !name.is_empty()) {
+                self.check_size(node, &value)?;
+                self.values.insert(name.clone(), value);
             }
-            self.wire(node, 0)?
-        } else {
-            return Err(self.unsupported(node, "an equation, a constraint and an import rule for it"));
-        };
-        let shape = self.shape(node.id.into())?;
-        if self.builder.shape(&result) != &shape {
-            return Err(self.unsupported(node, "a shape that this version derives as the parser does"));
         }
-        self.values.insert(node.id.into(), Operand::Wire(result));
         Ok(())
     }
 
-    /// `y[o] = sum_i W[o,i] x[i]` for one constant operand whose axes are summed over or of the output.
-    fn einsum(&mut self, node: &TypedNode, op: &EinSum) -> Result<View, ModelError> {
-        let pair = [self.operand(node.inputs[0])?, self.operand(self.second(node)?)?];
-        let (at, x, weights) = match &pair {
-            [Operand::Wire(x), Operand::Constant(w)] => (0, x, w),
-            [Operand::Constant(w), Operand::Wire(x)] => (1, x, w),
-            _ => return Err(self.unsupported(node, "a product of two activations (only constants are free)")),
-        };
-        if node.inputs.len() != 2 || op.q_params.is_some() {
-            return Err(self.unsupported(node, "a plain product of an activation and a constant"));
+    /// The branch that a constant condition takes.
+    fn branch(&mut self, node: &NodeProto) -> Result<Vec<Value>, ModelError> {
+        let condition = self.constant(node, 0)?.values.first().is_some_and(|c| *c != 0.0);
+        let name = if condition { "then_branch" } else { "else_branch" };
+        let graph = attribute(node, name).and_then(|attribute| attribute.g.as_ref());
+        let graph = graph.ok_or_else(|| ModelError::node(node_name(node), format!("{name} is missing")))?;
+        for tensor in &graph.initializer {
+            self.values.insert(tensor.name.clone(), Value::Constant(Tensor::read(&tensor.name, tensor)?));
         }
-        let weights = self.floats(node, weights)?;
-        let (from, to) = (self.builder.shape(x).clone(), self.shape(node.id.into())?);
-        // Steps that an axis of the weights takes in the flattened operand and in the flattened output.
-        let mut steps = vec![(0usize, 0usize); weights.ndim()];
-        for axis in op.axes.iter_all_axes() {
-            let x_axes = axis.interface(InOut::In(at));
-            let w_axes = axis.interface(InOut::In(1 - at));
-            let y_axes = axis.interface(InOut::Out(0));
-            let step = |axes: &[usize], shape: &Shape| axes.iter().map(|&a| stride(shape, a)).sum::<usize>();
-            let long = |axes: &[usize], shape: &Shape| axes.iter().any(|&a| shape[a] > 1);
-            let free = w_axes.iter().all(|&a| weights.shape()[a] == 1);
-            let (in_x, in_y) = (long(x_axes, &from), long(y_axes, &to));
-            let repeated = axis.inputs.iter().chain(&axis.outputs).any(|axes| axes.len() > 1);
-            if repeated || (in_x && in_y) || (free && (in_x || in_y)) {
-                let needed = "a matrix product of one row: bind the batch and sequence dimensions to 1";
-                return Err(self.unsupported(node, needed));
+        self.nodes(&graph.node)?;
+        let value = |output: &tract_onnx::pb::ValueInfoProto| {
+            let value = self.values.get(&output.name).cloned();
+            value.ok_or_else(|| {
+                ModelError::node(node_name(node), format!("{:?} is not computed", output.name))
+            })
+        };
+        graph.output.iter().map(value).collect()
+    }
+
+    fn node(&mut self, node: &NodeProto) -> Result<Vec<Value>, ModelError> {
+        if let ("Constant", Some(name), Some(tensor)) =
+            (node.op_type.as_str(), node.output.first(), attribute(node, "value").and_then(|a| a.t.as_ref()))
+        {
+            self.ranges.insert(name.clone(), range_of(tensor.data_type));
+        }
+        if node.op_type == "If" {
+            return self.branch(node);
+        }
+        let families = [
+            Self::elementwise,
+            Self::rearrange,
+            Self::linear,
+            Self::window,
+            Self::reduce,
+            Self::normalise,
+            Self::recurrent,
+        ];
+        for family in families {
+            if let Some(results) = family(self, node)? {
+                return Ok(results);
             }
-            w_axes.iter().for_each(|&a| steps[a] = (step(x_axes, &from), step(y_axes, &to)));
         }
-        let (width, rows) = (elements(&from), elements(&to));
-        self.check_weights(node, width.saturating_mul(rows))?;
-        let mut matrix = vec![0f32; width * rows];
-        for (index, &weight) in weights.indexed_iter() {
-            let place = |pick: fn(&(usize, usize)) -> usize| -> usize {
-                steps.iter().enumerate().map(|(axis, step)| index[axis] * pick(step)).sum()
-            };
-            matrix[place(|step| step.1) * width + place(|step| step.0)] += weight;
-        }
-        let x = x.clone();
-        self.builder.dense(self.name(node), &x, matrix, vec![0.0; rows], to)
+        Err(self.unsupported(node, "an equation, a constraint and an import rule for it"))
     }
 
-    fn conv(&mut self, node: &TypedNode, op: &Conv) -> Result<View, ModelError> {
-        let spec = &op.pool_spec;
-        if op.kernel_fmt != KernelFormat::OIHW || op.q_params.is_some() {
-            return Err(self.unsupported(node, "float weights laid out [out, in, h, w]"));
-        }
-        let constant = |index: usize| match node.inputs.get(index).map(|outlet| self.operand(*outlet)) {
-            Some(Ok(Operand::Constant(tensor))) => self.floats(node, &tensor),
-            _ => Err(self.unsupported(node, "constant weights")),
-        };
-        let (weights, bias) = (constant(1)?, constant(2)?);
-        let weights: Vec<f32> = weights.iter().copied().collect();
-        let bias = match bias.len() {
-            1 => vec![bias.iter().copied().sum(); spec.output_channels],
-            _ => bias.iter().copied().collect(),
-        };
-        let groups = self.size(node, op.group)?;
-        let (inputs, outputs) = (spec.input_channels, spec.output_channels);
-        let divides = op.group > 0 && inputs.is_multiple_of(op.group) && outputs.is_multiple_of(op.group);
-        let taps = spec.kernel_shape.iter().try_fold(outputs, |n, &size| n.checked_mul(size));
-        let wanted = taps.filter(|_| divides).and_then(|taps| taps.checked_mul(inputs / op.group));
-        if wanted != Some(weights.len()) || bias.len() != outputs {
-            return Err(ModelError::node(self.name(node), "weights, bias, channels and groups do not agree"));
-        }
-        self.windowed(node, spec, |window, kernel| Map::Conv2d { weights, bias, kernel, window, groups })
+    /// The `index`-th operand; `None` if it is left out.
+    fn optional(&self, node: &NodeProto, index: usize) -> Result<Option<Value>, ModelError> {
+        let Some(name) = node.input.get(index).filter(|name| !name.is_empty()) else { return Ok(None) };
+        let value = self.values.get(name).cloned();
+        value
+            .map(Some)
+            .ok_or_else(|| ModelError::node(node_name(node), format!("operand {name:?} is not computed")))
     }
 
-    fn max_pool(&mut self, node: &TypedNode, op: &MaxPool) -> Result<View, ModelError> {
-        if op.with_index_outputs.is_some() {
-            return Err(self.unsupported(node, "a pool without its second output, the indices"));
+    fn operand(&self, node: &NodeProto, index: usize) -> Result<Value, ModelError> {
+        self.optional(node, index)?
+            .ok_or_else(|| ModelError::node(node_name(node), format!("operand {index} is missing")))
+    }
+
+    fn operands(&self, node: &NodeProto) -> Result<Vec<Value>, ModelError> {
+        (0..node.input.len()).map(|index| self.operand(node, index)).collect()
+    }
+
+    /// An operand that has to be known when the model is imported.
+    fn constant(&self, node: &NodeProto, index: usize) -> Result<Tensor, ModelError> {
+        match self.operand(node, index)? {
+            Value::Constant(tensor) => Ok(tensor),
+            Value::Wire(..) => Err(self.unsupported(node, &format!("operand {index} to be a constant"))),
         }
-        let x = self.wire(node, 0)?;
-        let (x, to, window, kernel) = self.window(node, &op.pool_spec, x)?;
-        let y = self.builder.max_pool(self.name(node), &x, MaxPool2d { kernel, window }, to)?;
-        self.shaped(node, &y)
     }
 
-    /// An average is a convolution of each channel with equal weights.
-    fn sum_pool(&mut self, node: &TypedNode, op: &SumPool) -> Result<View, ModelError> {
-        let spec = &op.pool_spec;
-        let channels = self.size(node, spec.input_channels)?;
-        let taps = spec.kernel_shape.iter().product::<usize>();
-        let weight = if op.normalize { 1.0 / taps as f32 } else { 1.0 };
-        self.check_weights(node, taps.saturating_mul(spec.input_channels))?;
-        let (weights, bias) = (vec![weight; taps * spec.input_channels], vec![0.0; spec.input_channels]);
-        let x = self.wire(node, 0)?;
-        let (_, _, window, _) = self.window(node, spec, x)?;
-        if op.normalize && !op.count_include_pad && window.pad != [0; 4] {
-            return Err(
-                self.unsupported(node, "an average of equal weights: no padding, or count_include_pad")
-            );
+    fn optional_constant(&self, node: &NodeProto, index: usize) -> Result<Option<Tensor>, ModelError> {
+        match self.optional(node, index)? {
+            None => Ok(None),
+            Some(_) => self.constant(node, index).map(Some),
         }
-        self.windowed(node, spec, |window, kernel| Map::Conv2d {
-            weights,
-            bias,
-            kernel,
-            window,
-            groups: channels,
-        })
     }
 
-    /// A reduction over the last axes is a window as large as they are.
-    fn reduce(&mut self, node: &TypedNode, op: &Reduce) -> Result<View, ModelError> {
-        let x = self.wire(node, 0)?;
-        let from = self.builder.shape(&x).clone();
-        let kept = op.axes.iter().copied().filter(|&axis| from[axis] > 1).min().unwrap_or(from.len());
-        if (kept..from.len()).any(|axis| from[axis] > 1 && !op.axes.contains(&axis)) {
-            return Err(self.unsupported(node, "a reduction over the last axes"));
-        }
-        let (channels, taps) = (elements(&from[..kept]), elements(&from[kept..]));
-        let (rows, kernel) = (self.size(node, channels)?, [1, self.size(node, taps)?]);
-        let x = self.builder.reshape(self.name(node), &x, vec![1, rows, 1, kernel[1]])?;
-        let to = vec![1, rows, 1, 1];
-        let y = match op.reducer {
-            Reducer::Sum => {
-                let (weights, bias) = (vec![1.0; elements(&from)], vec![0.0; channels]);
-                let map = Map::Conv2d { weights, bias, kernel, window: still(), groups: rows };
-                self.builder.conv(self.name(node), &x, map, to)?
-            }
-            Reducer::Max => {
-                self.builder.max_pool(self.name(node), &x, MaxPool2d { kernel, window: still() }, to)?
-            }
-            _ => return Err(self.unsupported(node, "a sum, a mean or a maximum")),
-        };
-        self.shaped(node, &y)
-    }
-
-    fn binary(&mut self, node: &TypedNode, op: &TypedBinOp) -> Result<View, ModelError> {
-        let (a, b) = (self.operand(node.inputs[0])?, self.operand(self.second(node)?)?);
-        let (x, constant, constant_first) = match (a, b) {
-            (Operand::Wire(x), Operand::Constant(c)) => (x, c, false),
-            (Operand::Constant(c), Operand::Wire(x)) => (x, c, true),
-            _ => return Err(self.unsupported(node, "a constant operand: activations cannot be combined yet")),
-        };
-        let op = &op.0;
-        if op.is::<Max>() || op.is::<Min>() {
-            return self.bound(node, &x, &constant, op.is::<Max>());
-        }
-        let to = self.shape(node.id.into())?;
-        if elements(self.builder.shape(&x)) != elements(&to) {
-            return Err(self.unsupported(node, "an operand that is not broadcast"));
-        }
-        let constant = self.broadcast(node, &constant, &to)?;
-        let n = constant.len();
-        let (scale, offset) = if op.is::<Add>() {
-            (vec![1.0; n], constant)
-        } else if op.is::<Sub>() && constant_first {
-            (vec![-1.0; n], constant)
-        } else if op.is::<Sub>() {
-            (vec![1.0; n], constant.into_iter().map(|c| -c).collect())
-        } else if op.is::<Mul>() {
-            (constant, vec![0.0; n])
-        } else if op.is::<Div>() && !constant_first {
-            let inverse: Vec<f32> = constant.into_iter().map(|c| 1.0 / c).collect();
-            if inverse.iter().any(|c| !c.is_finite()) {
-                return Err(ModelError::node(self.name(node), "division by zero"));
-            }
-            (inverse, vec![0.0; n])
-        } else {
-            return Err(self.unsupported(node, "a table of its values, or a product of two activations"));
-        };
-        let y = self.builder.affine(self.name(node), &x, scale, offset)?;
-        self.shaped(node, &y)
-    }
-
-    /// `max(x, c)` or `min(x, c)` for one number `c`.
-    fn bound(
-        &mut self,
-        node: &TypedNode,
-        x: &View,
-        constant: &Tensor,
-        is_max: bool,
-    ) -> Result<View, ModelError> {
-        let values = plain(constant).ok_or_else(|| self.unsupported(node, "float32 bounds"))?;
-        let first = values.iter().next().copied().unwrap_or(f32::NAN);
-        if first.is_nan() || values.iter().any(|v| *v != first) {
-            return Err(self.unsupported(node, "one bound for the whole tensor"));
-        }
-        let to = self.shape(node.id.into())?;
-        if elements(self.builder.shape(x)) != elements(&to) {
-            return Err(self.unsupported(node, "an operand that is not broadcast"));
-        }
-        let c = f64::from(first);
-        let (lo, hi) = if is_max { (c, f64::INFINITY) } else { (f64::NEG_INFINITY, c) };
-        let y = self.builder.clamp(self.name(node), x, lo, hi)?;
-        self.shaped(node, &y)
-    }
-
-    fn axes(&mut self, node: &TypedNode, op: &AxisOp) -> Result<View, ModelError> {
-        let x = self.wire(node, 0)?;
-        let AxisOp::Move(from, into) = op else {
-            // Adding, removing and splitting axes leave the elements where they are.
-            return self.shaped(node, &x);
-        };
-        let shape = self.builder.shape(&x).clone();
-        let mut axes: Vec<usize> = (0..shape.len()).collect();
-        let axis = axes.remove(*from);
-        axes.insert(*into, axis);
-        let moved = axes.iter().map(|&axis| shape[axis]).collect();
-        let y = self.builder.permute(&x, permutation(&shape, &axes), moved);
-        self.shaped(node, &y)
-    }
-
-    /// A tensor in the shape that the parser gives to a node's result.
-    fn shaped(&self, node: &TypedNode, x: &View) -> Result<View, ModelError> {
-        self.builder.reshape(self.name(node), x, self.shape(node.id.into())?)
-    }
-
-    /// A convolution whose window is `spec`'s.
-    fn windowed(
-        &mut self,
-        node: &TypedNode,
-        spec: &PoolSpec,
-        map: impl FnOnce(Window, [u32; 2]) -> Map,
-    ) -> Result<View, ModelError> {
-        let x = self.wire(node, 0)?;
-        let (x, to, window, kernel) = self.window(node, spec, x)?;
-        let y = self.builder.conv(self.name(node), &x, map(window, kernel), to)?;
-        self.shaped(node, &y)
-    }
-
-    /// The operand as an image, the image that results, and the window between them. One spatial axis is an
-    /// image of height 1.
-    fn window(
+    /// Axes and the like: an operand of newer operator sets, an attribute of older ones.
+    fn integers(
         &self,
-        node: &TypedNode,
-        spec: &PoolSpec,
-        x: View,
-    ) -> Result<(View, Shape, Window, [u32; 2]), ModelError> {
-        let as_image = |shape: &Shape| match *shape.as_slice() {
-            [1, c, w] => Some(vec![1, c, 1, w]),
-            [1, _, _, _] => Some(shape.clone()),
-            _ => None,
-        };
-        let shapes = (as_image(self.builder.shape(&x)), as_image(&self.shape(node.id.into())?));
-        let (Some(from), Some(to)) = shapes else {
-            return Err(self.unsupported(node, "a batch of 1 and one or two spatial axes"));
-        };
-        if spec.data_format != DataFormat::NCHW || !(1..=2).contains(&spec.rank()) {
-            return Err(self.unsupported(node, "a batch of 1 and one or two spatial axes"));
+        node: &NodeProto,
+        index: usize,
+        attribute: &str,
+    ) -> Result<Option<Vec<i64>>, ModelError> {
+        match self.optional_constant(node, index)? {
+            Some(tensor) => Ok(Some(tensor.integers())),
+            None => Ok(ints(node, attribute).map(<[i64]>::to_vec)),
         }
-        let pair = |values: &[usize], absent: u32| match values {
-            [w] => Ok([absent, self.size(node, *w)?]),
-            [h, w] => Ok([self.size(node, *h)?, self.size(node, *w)?]),
-            _ => Err(self.unsupported(node, "one or two spatial axes")),
-        };
-        let kernel = pair(&spec.kernel_shape, 1)?;
-        let (stride, dilation) = (pair(&spec.strides(), 1)?, pair(&spec.dilations(), 1)?);
-        let spatial: Vec<usize> =
-            from[from.len() - spec.rank()..].iter().map(|&size| size as usize).collect();
-        let padding = spec.computed_padding(&spatial);
-        let before = pair(&padding.iter().map(|p| p.pad_before).collect::<Vec<_>>(), 0)?;
-        let mut after = pair(&padding.iter().map(|p| p.pad_after).collect::<Vec<_>>(), 0)?;
-        let invalid = || ModelError::node(self.name(node), "window, padding and shapes do not agree");
-        // Where the last window ends: rounding up the size means more padding, rounding down unread elements.
-        for axis in 0..2 {
-            let reach = u64::from(kernel[axis]).saturating_sub(1) * u64::from(dilation[axis]) + 1;
-            let end = u64::from(to[axis + 2]).saturating_sub(1) * u64::from(stride[axis]) + reach;
-            let given = u64::from(from[axis + 2]) + u64::from(before[axis]);
-            if end > given + u64::from(after[axis]) {
-                after[axis] = u32::try_from(end - given).map_err(|_| invalid())?;
+    }
+
+    /// The tensor as a view; a constant becomes a layer that reads nothing.
+    fn wire(&mut self, node: &NodeProto, value: &Value) -> Result<(View, Type), ModelError> {
+        match value {
+            Value::Wire(view, r#type) => Ok((view.clone(), *r#type)),
+            Value::Constant(tensor) => {
+                let shape = self.dims(node, &tensor.shape)?;
+                let finite = |v: &f64| if v.is_finite() { *v } else { v.clamp(-1e30, 1e30) };
+                let values: Vec<f64> = tensor.values.iter().map(finite).collect();
+                Ok((self.builder.constant(node_name(node), &values, shape)?, tensor.r#type))
             }
         }
-        let window = Window { stride, pad: [before[0], before[1], after[0], after[1]], dilation };
-        let channels = [from[1] as usize, to[1] as usize] == [spec.input_channels, spec.output_channels];
-        if !channels || window.output([from[2], from[3]], kernel) != Some([to[2], to[3]]) {
-            return Err(invalid());
-        }
-        let x = self.builder.reshape(self.name(node), &x, from)?;
-        Ok((x, to, window, kernel))
     }
 
-    fn fact(&self, outlet: OutletId) -> Result<&TypedFact, ModelError> {
-        self.model.outlet_fact(outlet).map_err(|e| ModelError::Import(e.to_string()))
+    /// A function of every element.
+    fn unary(
+        &mut self,
+        node: &NodeProto,
+        value: &Value,
+        apply: impl FnOnce(Scalar) -> Scalar,
+    ) -> Result<Value, ModelError> {
+        match value {
+            Value::Constant(tensor) => {
+                let function = apply(Scalar::X);
+                let values = tensor.values.iter().map(|&x| function.at(x)).collect();
+                Ok(Value::Constant(Tensor { values, ..tensor.clone() }))
+            }
+            Value::Wire(view, r#type) => {
+                Ok(Value::Wire(self.builder.scalar(node_name(node), view, apply)?, *r#type))
+            }
+        }
     }
 
-    /// Shape of a tensor, within the limits.
-    fn shape(&self, outlet: OutletId) -> Result<Shape, ModelError> {
-        let name = &self.model.node(outlet.node).name;
-        let fact = self.fact(outlet)?;
-        let shape: Option<Shape> = fact
-            .shape
-            .as_concrete()
-            .and_then(|dims| dims.iter().map(|&dim| u32::try_from(dim).ok()).collect());
-        let Some(shape) = shape else { return Err(ModelError::node(name, "its shape is not known")) };
-        let elements = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d.into())).unwrap_or(u64::MAX);
-        if elements == 0 {
-            return Err(ModelError::node(name, "a dimension is zero"));
-        }
-        if elements > limits::ELEMENTS as u64 {
-            let (what, limit) = (format!("number of elements of {name}"), limits::ELEMENTS as u64);
-            return Err(ModelError::Limit { what, got: elements, limit });
-        }
-        Ok(shape)
+    /// An operator of two tensors that broadcast.
+    fn binary(&mut self, node: &NodeProto, pair: Pair, a: &Value, b: &Value) -> Result<Value, ModelError> {
+        let shape = broadcast(&a.shape(), &b.shape())
+            .ok_or_else(|| ModelError::node(node_name(node), "operands do not broadcast"))?;
+        self.check_elements(node, &shape)?;
+        let r#type = if a.r#type() == Type::Float { a.r#type() } else { b.r#type() };
+        let result = match (a, b) {
+            (Value::Constant(_), Value::Constant(_)) => {
+                let (Value::Constant(a), Value::Constant(b)) =
+                    (self.expand(a, &shape), self.expand(b, &shape))
+                else {
+                    return Err(ModelError::node(node_name(node), "a constant expected"));
+                };
+                let values = a.values.iter().zip(&b.values).map(|(&a, &b)| pair.at(a, b)).collect();
+                Value::Constant(Tensor { shape, values, r#type })
+            }
+            (Value::Wire(..), Value::Constant(c)) if c.uniform().is_some() => {
+                let c = c.uniform().unwrap_or(0.0);
+                let x = self.expand(a, &shape);
+                self.unary(node, &x, |x| x.both(pair, Scalar::Constant(c)))?
+            }
+            (Value::Constant(c), Value::Wire(..)) if c.uniform().is_some() => {
+                let c = c.uniform().unwrap_or(0.0);
+                let x = self.expand(b, &shape);
+                self.unary(node, &x, |x| Scalar::Constant(c).both(pair, x))?
+            }
+            (Value::Wire(..), Value::Constant(_)) => {
+                let (x, c) = (self.expand(a, &shape), self.expand(b, &shape));
+                self.with_constants(node, pair, &x, &c, false)?
+            }
+            (Value::Constant(_), Value::Wire(..)) => {
+                let (c, x) = (self.expand(a, &shape), self.expand(b, &shape));
+                self.with_constants(node, pair, &x, &c, true)?
+            }
+            (Value::Wire(..), Value::Wire(..)) => {
+                let (a, b) = (self.expand(a, &shape), self.expand(b, &shape));
+                let ((a, _), (b, _)) = (self.wire(node, &a)?, self.wire(node, &b)?);
+                Value::Wire(self.builder.both(node_name(node), pair, &a, &b)?, r#type)
+            }
+        };
+        Ok(result.typed(r#type))
     }
 
-    fn operand(&self, outlet: OutletId) -> Result<Operand, ModelError> {
-        self.values.get(&outlet).cloned().ok_or_else(|| {
-            ModelError::node(&self.model.node(outlet.node).name, "only its first result can be used")
+    /// A wire and a constant of one shape, with a number for every element.
+    fn with_constants(
+        &mut self,
+        node: &NodeProto,
+        pair: Pair,
+        x: &Value,
+        c: &Value,
+        constant_first: bool,
+    ) -> Result<Value, ModelError> {
+        let (Value::Wire(view, r#type), Value::Constant(tensor)) = (x, c) else {
+            return Err(ModelError::node(node_name(node), "a constant expected"));
+        };
+        let name = node_name(node);
+        let constants = self.floats(node, tensor)?;
+        let n = constants.len();
+        let line = |builder: &mut Builder, view: &View, scale: Vec<f32>, offset: Vec<f32>| {
+            Ok(Value::Wire(builder.affine(name, view, scale, offset)?, *r#type))
+        };
+        match pair {
+            Pair::Add => line(&mut self.builder, view, vec![1.0; n], constants),
+            Pair::Multiply => line(&mut self.builder, view, constants, vec![0.0; n]),
+            Pair::Divide if !constant_first => {
+                let inverse: Vec<f32> = constants.iter().map(|c| 1.0 / c).collect();
+                if inverse.iter().any(|c| !c.is_finite()) {
+                    return Err(ModelError::node(name, "division by zero"));
+                }
+                line(&mut self.builder, view, inverse, vec![0.0; n])
+            }
+            Pair::Divide => {
+                let inverse = self.unary(node, x, |x| x.of(super::scalar::Function::Reciprocal))?;
+                self.with_constants(node, Pair::Multiply, &inverse, c, false)
+            }
+            // max(x, c) = c + max(x - c, 0), min(x, c) = c + min(x - c, 0).
+            Pair::Maximum | Pair::Minimum => {
+                let negated: Vec<f32> = constants.iter().map(|c| -c).collect();
+                let (lo, hi) = match pair {
+                    Pair::Maximum => (0.0, f64::INFINITY),
+                    _ => (f64::NEG_INFINITY, 0.0),
+                };
+                let moved = line(&mut self.builder, view, vec![1.0; n], negated)?;
+                let bounded = self.unary(node, &moved, |x| x.clamp(lo, hi))?;
+                self.with_constants(node, Pair::Add, &bounded, c, false)
+            }
+            Pair::Power => {
+                let (mut functions, mut which) = (Vec::new(), Vec::new());
+                for &c in &tensor.values {
+                    let constant = Scalar::Constant(c);
+                    let function = match constant_first {
+                        true => constant.both(Pair::Power, Scalar::X),
+                        false => Scalar::X.both(Pair::Power, constant),
+                    };
+                    let known = functions.iter().position(|other| *other == function);
+                    which.push(known.unwrap_or_else(|| {
+                        functions.push(function);
+                        functions.len() - 1
+                    }) as u32);
+                }
+                Ok(Value::Wire(self.builder.functions(name, view, functions, which)?, *r#type))
+            }
+        }
+    }
+
+    /// `y[i] = x[index[i]]`.
+    fn select(&self, value: &Value, index: Vec<u32>, shape: &[usize]) -> Value {
+        match value {
+            // Nothing depends on nothing.
+            _ if index.is_empty() => {
+                Value::Constant(Tensor { shape: shape.to_vec(), values: Vec::new(), r#type: value.r#type() })
+            }
+            Value::Constant(tensor) => Value::Constant(tensor.select(&index, shape.to_vec())),
+            Value::Wire(view, r#type) => {
+                let shape = shape.iter().map(|&d| d as u32).collect();
+                Value::Wire(self.builder.select(view, index, shape), *r#type)
+            }
+        }
+    }
+
+    /// A tensor broadcast to a shape.
+    fn expand(&self, value: &Value, shape: &[usize]) -> Value {
+        let from = value.shape();
+        if from == shape { value.clone() } else { self.select(value, spread(&from, shape), shape) }
+    }
+
+    fn reshape(&self, node: &NodeProto, value: &Value, shape: &[usize]) -> Result<Value, ModelError> {
+        if shape.iter().product::<usize>() != value.elements() {
+            let reason = format!("shapes {:?} and {shape:?} differ in size", value.shape());
+            return Err(ModelError::node(node_name(node), reason));
+        }
+        Ok(match value {
+            Value::Constant(tensor) => Value::Constant(Tensor { shape: shape.to_vec(), ..tensor.clone() }),
+            Value::Wire(view, r#type) => {
+                let shape = self.dims(node, shape)?;
+                Value::Wire(self.builder.reshape(node_name(node), view, shape)?, *r#type)
+            }
         })
     }
 
-    fn second(&self, node: &TypedNode) -> Result<OutletId, ModelError> {
-        node.inputs.get(1).copied().ok_or_else(|| ModelError::node(self.name(node), "expected two operands"))
+    /// An axis counted from either end.
+    fn axis(&self, node: &NodeProto, axis: i64, rank: usize) -> Result<usize, ModelError> {
+        let from_end = if axis < 0 { axis + rank as i64 } else { axis };
+        usize::try_from(from_end).ok().filter(|&axis| axis < rank).ok_or_else(|| {
+            ModelError::node(node_name(node), format!("axis {axis} of a tensor with {rank} dimensions"))
+        })
     }
 
-    fn wire(&self, node: &TypedNode, index: usize) -> Result<View, ModelError> {
-        match node.inputs.get(index).map(|outlet| self.operand(*outlet)) {
-            Some(Ok(Operand::Wire(view))) => Ok(view),
-            Some(Err(error)) => Err(error),
-            Some(Ok(Operand::Constant(_))) | None => {
-                Err(self.unsupported(node, "an operand that depends on the input"))
-            }
-        }
+    fn axes(&self, node: &NodeProto, axes: &[i64], rank: usize) -> Result<Vec<usize>, ModelError> {
+        let mut axes: Vec<usize> =
+            axes.iter().map(|&axis| self.axis(node, axis, rank)).collect::<Result<_, _>>()?;
+        axes.sort_unstable();
+        axes.dedup();
+        Ok(axes)
     }
 
-    /// A constant's values: float32, finite.
-    fn floats(&self, node: &TypedNode, tensor: &Tensor) -> Result<ArrayD<f32>, ModelError> {
-        let values = plain(tensor).ok_or_else(|| self.unsupported(node, "float32 weights"))?;
+    /// A constant's values as weights: finite.
+    fn floats(&self, node: &NodeProto, tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
+        let values: Vec<f32> = tensor.values.iter().map(|&v| v as f32).collect();
         match values.iter().find(|v| !v.is_finite()) {
-            Some(v) => Err(ModelError::node(self.name(node), format!("a folded constant is {v}"))),
+            Some(v) => Err(ModelError::node(node_name(node), format!("a folded constant is {v}"))),
             None => Ok(values),
         }
     }
 
-    /// A constant spread over a shape, row-major.
-    fn broadcast(&self, node: &TypedNode, tensor: &Tensor, to: &Shape) -> Result<Vec<f32>, ModelError> {
-        let values = self.floats(node, tensor)?;
-        let dims: Vec<usize> = to.iter().map(|&d| d as usize).collect();
-        match values.broadcast(dims) {
-            Some(view) => Ok(view.iter().copied().collect()),
-            None => Err(ModelError::node(self.name(node), "operands do not broadcast")),
+    fn dims(&self, node: &NodeProto, shape: &[usize]) -> Result<Shape, ModelError> {
+        self.check_elements(node, shape)?;
+        Ok(shape.iter().map(|&d| d as u32).collect())
+    }
+
+    fn check_elements(&self, node: &NodeProto, shape: &[usize]) -> Result<(), ModelError> {
+        let name = node_name(node);
+        let limit = |what: &str, got: usize, limit: usize| match got <= limit {
+            true => Ok(()),
+            false => {
+                let what = format!("{what} of {name}");
+                Err(ModelError::Limit { what, got: got as u64, limit: limit as u64 })
+            }
+        };
+        limit("rank", shape.len(), limits::RANK)?;
+        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+        limit("number of elements", elements, limits::ELEMENTS)
+    }
+
+    fn check_size(&mut self, node: &NodeProto, value: &Value) -> Result<(), ModelError> {
+        match value {
+            Value::Wire(view, _) if view.shape().contains(&0) => {
+                Err(ModelError::node(node_name(node), "a dimension is zero"))
+            }
+            Value::Wire(view, _) => {
+                self.check_elements(node, &view.shape().iter().map(|&d| d as usize).collect::<Vec<_>>())
+            }
+            Value::Constant(tensor) => {
+                self.folded += tensor.values.len();
+                if self.folded <= FOLDED {
+                    return Ok(());
+                }
+                let what = format!("number of elements of constants folded up to {}", node_name(node));
+                Err(ModelError::Limit { what, got: self.folded as u64, limit: FOLDED as u64 })
+            }
         }
     }
 
-    fn check_weights(&self, node: &TypedNode, got: usize) -> Result<(), ModelError> {
-        if got <= limits::WEIGHTS {
-            return Ok(());
+    fn unsupported(&self, node: &NodeProto, needed: &str) -> ModelError {
+        ModelError::Unsupported {
+            node: node_name(node).into(),
+            op: node.op_type.clone(),
+            needed: needed.into(),
         }
-        let what = format!("number of weights of {}", self.name(node));
-        Err(ModelError::Limit { what, got: got as u64, limit: limits::WEIGHTS as u64 })
-    }
-
-    fn size(&self, node: &TypedNode, value: usize) -> Result<u32, ModelError> {
-        u32::try_from(value).map_err(|_| ModelError::node(self.name(node), format!("size {value}")))
-    }
-
-    fn name<'n>(&self, node: &'n TypedNode) -> &'n str
-    where
-        Self: 'n,
-    {
-        // The ONNX name is a prefix of the parser's.
-        let length = self.source.origin(&node.name).0.len();
-        &node.name[..length]
-    }
-
-    fn unsupported(&self, node: &TypedNode, needed: &str) -> ModelError {
-        let (name, op) = self.source.origin(&node.name);
-        let op = op.map_or_else(|| node.op().name().into_owned(), str::to_owned);
-        ModelError::Unsupported { node: name.into(), op, needed: needed.into() }
     }
 }
 
-fn plain(tensor: &Tensor) -> Option<ArrayD<f32>> {
-    tensor.to_plain_array_view::<f32>().ok().map(|view| view.to_owned())
-}
-
-/// Elements that one step along an axis skips.
-fn stride(shape: &[u32], axis: usize) -> usize {
-    elements(&shape[axis + 1..])
-}
-
-/// For every element of the transposed tensor, its place before: axis `i` of the result is `axes[i]` of `shape`.
-fn permutation(shape: &[u32], axes: &[usize]) -> Vec<u32> {
-    let mut places = vec![0u32];
-    for &axis in axes {
-        // Sizes are bounded by `limits::ELEMENTS`, which fits.
-        let step = stride(shape, axis) as u32;
-        places = places.iter().flat_map(|&place| (0..shape[axis]).map(move |i| place + i * step)).collect();
+/// Least and greatest number of an ONNX integer type; unbounded for others.
+fn range_of(data_type: i32) -> (f64, f64) {
+    use tract_onnx::pb::tensor_proto::DataType;
+    match DataType::try_from(data_type) {
+        Ok(DataType::Int8) => (-128.0, 127.0),
+        Ok(DataType::Uint8) => (0.0, 255.0),
+        Ok(DataType::Int16) => (-32768.0, 32767.0),
+        Ok(DataType::Uint16) => (0.0, 65535.0),
+        _ => (f64::NEG_INFINITY, f64::INFINITY),
     }
-    places
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+    node.attribute.iter().find(|attribute| attribute.name == name)
+}
 
-    #[test]
-    fn a_permutation_names_the_place_of_every_element_before() {
-        assert_eq!(permutation(&[2, 3], &[1, 0]), [0, 3, 1, 4, 2, 5]);
-        assert_eq!(permutation(&[2, 1, 3], &[1, 0, 2]), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(permutation(&[2, 2, 2], &[2, 0, 1]), [0, 2, 4, 6, 1, 3, 5, 7]);
-    }
+fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
+    attribute(node, name).map_or(default, |attribute| attribute.i)
+}
+
+fn float(node: &NodeProto, name: &str, default: f64) -> f64 {
+    attribute(node, name).map_or(default, |attribute| attribute.f.into())
+}
+
+fn ints<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
+    attribute(node, name).map(|attribute| attribute.ints.as_slice())
+}
+
+fn text<'a>(node: &'a NodeProto, name: &str, default: &'a str) -> &'a str {
+    attribute(node, name).and_then(|a| std::str::from_utf8(&a.s).ok()).unwrap_or(default)
 }

@@ -33,6 +33,8 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
     /// Mean absolute error of the worst output on calibration data, as a share of its range.
     pub error: f64,
+    /// Greatest absolute error of an output on calibration data, as a share of its range.
+    pub greatest: f64,
     /// Samples that errors are taken from.
     pub samples: usize,
     /// Rows of the constraint system.
@@ -56,6 +58,7 @@ pub fn report(
     let inputs = network.inputs.len();
     let mut squares = vec![0f64; emitted.activations.len()];
     let mut sums = vec![0f64; emitted.activations.len()];
+    let mut greatest = vec![0f64; emitted.activations.len()];
     for sample in 0..samples {
         let quantise = |(port, values): (&crate::ir::Port, &Vec<Vec<f64>>)| {
             values[sample].iter().map(|&v| port.quant.quantize(v as f32)).collect()
@@ -66,6 +69,7 @@ pub fn report(
                 let error = q as f64 * quant.scale - real;
                 squares[index] += error * error;
                 sums[index] += error.abs();
+                greatest[index] = greatest[index].max(error.abs());
             }
         }
     }
@@ -89,7 +93,11 @@ pub fn report(
         let at = output.activation;
         sums[at] / count(at) / output_range(&activations[at])
     };
+    let most = |output: &super::network::Output| {
+        greatest[output.activation] / output_range(&activations[output.activation])
+    };
     Ok(Report {
+        greatest: network.outputs.iter().map(most).fold(0.0, f64::max),
         layers: network.layers.iter().enumerate().map(layer).collect(),
         error: network.outputs.iter().map(error).fold(0.0, f64::max),
         samples,

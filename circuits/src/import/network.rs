@@ -1,20 +1,20 @@
-//! The float network between ONNX and integers: layers of the one form that is proven cheaply,
-//! `y = clamp(pool(map(x)))`, and their evaluation in `f64` with a fixed order of summation, so that the same
-//! file and data give the same integers on every machine.
+//! The float network between ONNX and integers: layers that an integer graph has cells for, and their evaluation in
+//! `f64` with a fixed order of summation, so that the same file and data give the same integers on every machine.
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::scalar::Scalar;
 use crate::graph::image;
-use crate::ir::{Shape, elements};
+use crate::ir::{MatMul, Shape, ZERO, elements};
 use crate::linear::Window;
 use crate::pool::MaxPool2d;
 
 /// A linear map with float weights.
 #[derive(Clone, Debug)]
 pub enum Map {
-    /// `y[o] = bias[o] + sum_i w[o,i] x[i]`.
+    /// `y[r,o] = bias[o] + sum_i w[o,i] x[r,i]` for every row `r`.
     Dense {
         /// `[outputs, inputs]`, row-major.
         weights: Vec<f32>,
@@ -41,35 +41,133 @@ pub enum Map {
         /// One summand an element.
         offset: Vec<f32>,
     },
+    /// `y[o] = bias[o] + sum over taps of w x[i]`.
+    Sparse {
+        /// `[outputs]`.
+        bias: Vec<f32>,
+        /// Taps of each output, `(element, weight)`.
+        taps: Vec<Vec<(u32, f32)>>,
+    },
 }
 
-/// A max-pool with the shapes that it is applied at.
+/// A maximum with the shapes that it is applied at.
 #[derive(Clone, Debug)]
 pub struct Pool {
     /// Name in the source model.
     pub name: String,
-    /// Window.
-    pub pool: MaxPool2d,
-    /// `[1, C, H, W]` before.
+    /// Which elements are compared.
+    pub over: Over,
+    /// Shape before; `[1, C, H, W]` for windows.
     pub from: Shape,
-    /// `[1, C, H, W]` after.
+    /// Shape after.
     pub to: Shape,
 }
 
-/// `y = clamp(pool(map(x)), lo, hi)`. Max commutes with a clamp, so pools always come first.
+/// Elements of which the greatest is taken.
+#[derive(Clone, Copy, Debug)]
+pub enum Over {
+    /// Windows of an image.
+    Window(MaxPool2d),
+    /// So many elements in a row.
+    Group(u32),
+}
+
+impl Pool {
+    /// Comparisons of all results together.
+    pub fn comparisons(&self) -> usize {
+        match (self.over, image(&self.from), image(&self.to)) {
+            (Over::Window(pool), Some(from), Some(to)) => {
+                let taps = |output| {
+                    let mut taps = 0usize;
+                    pool.taps(output, from, to, |_| taps += 1);
+                    taps.saturating_sub(1)
+                };
+                (0..elements(&self.to)).map(taps).sum()
+            }
+            _ => elements(&self.from) - elements(&self.to),
+        }
+    }
+
+    fn work(&self) -> usize {
+        let taps = match self.over {
+            Over::Window(pool) => pool.kernel.iter().fold(1usize, |n, &k| n.saturating_mul(k as usize)),
+            Over::Group(size) => size as usize,
+        };
+        taps.saturating_mul(elements(&self.to))
+    }
+
+    fn run(&self, x: &[f64]) -> Vec<f64> {
+        match (self.over, image(&self.from), image(&self.to)) {
+            (Over::Window(pool), Some(from), Some(to)) => {
+                let greatest = |output| {
+                    let mut max = f64::NEG_INFINITY;
+                    pool.taps(output, from, to, |tap| max = max.max(x[tap]));
+                    max
+                };
+                (0..elements(&self.to)).map(greatest).collect()
+            }
+            (Over::Group(size), ..) => {
+                let greatest = |group: &[f64]| group.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                x.chunks(size.max(1) as usize).map(greatest).collect()
+            }
+            (Over::Window(_), ..) => Vec::new(),
+        }
+    }
+}
+
+/// What a layer computes before its maxima and bounds.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A linear map of one activation.
+    Map(Arc<Map>),
+    /// `bias + sum_j factors[j] x_j`, activations of one size.
+    Sum {
+        /// One factor an operand.
+        factors: Vec<f64>,
+        /// Added to every element.
+        bias: f64,
+    },
+    /// `factor a b`, element by element.
+    Product(f64),
+    /// `factor a b`, products of matrices.
+    MatMul(MatMul, f64),
+    /// One function for every element.
+    Function(Arc<Scalar>),
+    /// One function an element, of several.
+    Functions {
+        /// The functions.
+        functions: Arc<Vec<Scalar>>,
+        /// The function of each element.
+        which: Arc<Vec<u32>>,
+    },
+    /// `y[i] = x[index[i]]` of the operands one after another, or 0. It has no cells, and no bounds.
+    Select(Arc<Vec<u32>>),
+}
+
+impl Kind {
+    /// The factor of a product.
+    pub fn factor(&self) -> f64 {
+        match self {
+            Self::Product(factor) | Self::MatMul(_, factor) => *factor,
+            _ => 1.0,
+        }
+    }
+}
+
+/// `y = clamp(pool(kind(x)), lo, hi)`. Max commutes with a clamp, so pools always come first.
 #[derive(Clone, Debug)]
 pub struct Layer {
     /// Name in the source model.
     pub name: String,
-    /// Activation that it reads: the network's inputs come first, then one a layer.
-    pub input: usize,
-    /// Shape that the map reads.
+    /// Activations that it reads: the network's inputs come first, then one a layer.
+    pub inputs: Vec<usize>,
+    /// Shape that a map reads.
     pub from: Shape,
-    /// The linear map.
-    pub map: Arc<Map>,
-    /// Shape that the map produces.
+    /// What it computes.
+    pub kind: Kind,
+    /// Shape before maxima.
     pub to: Shape,
-    /// Max-pools, in order.
+    /// Maxima, in order.
     pub pools: Vec<Pool>,
     /// Bounds; infinite where there is none.
     pub clamp: (f64, f64),
@@ -79,6 +177,14 @@ impl Layer {
     /// Shape of the layer's activation.
     pub fn shape(&self) -> &Shape {
         self.pools.last().map_or(&self.to, |pool| &pool.to)
+    }
+
+    /// The linear map, if it is one.
+    pub fn map(&self) -> Option<&Map> {
+        match &self.kind {
+            Kind::Map(map) => Some(map),
+            _ => None,
+        }
     }
 }
 
@@ -91,6 +197,8 @@ pub struct Output {
     pub shape: Shape,
     /// Activation that it shows.
     pub activation: usize,
+    /// Whether its values are whole numbers.
+    pub whole: bool,
 }
 
 /// Layers in topological order.
@@ -112,10 +220,26 @@ impl Network {
     pub fn run(&self, inputs: Activations) -> Activations {
         let mut activations = inputs;
         for layer in &self.layers {
-            let y = layer.run(&activations[layer.input]);
+            let operands: Vec<&[Vec<f64>]> =
+                layer.inputs.iter().map(|&input| activations[input].as_slice()).collect();
+            let y = layer.run(&operands);
             activations.push(y);
         }
         activations
+    }
+
+    /// Whether every layer is a map of its whole operand, so that the search over types knows its cost and error.
+    pub fn is_plain(&self) -> bool {
+        let plain = |layer: &Layer| {
+            let windows = layer.pools.iter().all(|pool| matches!(pool.over, Over::Window(_)));
+            let map = match layer.map() {
+                Some(Map::Dense { weights, bias }) => weights.len() == bias.len() * elements(&layer.from),
+                Some(Map::Conv2d { .. } | Map::Affine { .. }) => true,
+                Some(Map::Sparse { .. }) | None => false,
+            };
+            windows && map && layer.clamp.0 <= 0.0 && layer.clamp.1 > 0.0
+        };
+        self.layers.iter().all(plain) && !self.outputs.iter().any(|output| output.whole)
     }
 
     /// Elements of all activations and of what lies between them, for one sample.
@@ -127,13 +251,9 @@ impl Network {
 
     /// Multiply-accumulates and comparisons of one sample.
     pub fn work(&self) -> usize {
-        let pool = |pool: &Pool| {
-            let [height, width] = pool.pool.kernel.map(|size| size as usize);
-            elements(&pool.to).saturating_mul(height).saturating_mul(width)
-        };
         let layer = |layer: &Layer| {
             let linear = layer.taps().saturating_mul(elements(&layer.to));
-            layer.pools.iter().map(pool).fold(linear, usize::saturating_add)
+            layer.pools.iter().map(Pool::work).fold(linear, usize::saturating_add)
         };
         self.layers.iter().map(layer).fold(1, usize::saturating_add)
     }
@@ -148,8 +268,11 @@ impl Network {
         let mut after = vec![None; before.len()];
         after[activation] = Some(values);
         for (index, layer) in self.layers.iter().enumerate() {
-            if let Some(x) = &after[layer.input] {
-                after[self.inputs.len() + index] = Some(layer.run(x));
+            if layer.inputs.iter().any(|&input| after[input].is_some()) {
+                let operand = |&input: &usize| after[input].as_ref().unwrap_or(&before[input]).as_slice();
+                let operands: Vec<&[Vec<f64>]> = layer.inputs.iter().map(operand).collect();
+                let y = layer.run(&operands);
+                after[self.inputs.len() + index] = Some(y);
             }
         }
         after
@@ -157,26 +280,68 @@ impl Network {
 }
 
 impl Layer {
-    /// Weights of one output.
+    /// Terms of one result.
     pub fn taps(&self) -> usize {
-        match &*self.map {
-            Map::Dense { .. } => elements(&self.from),
-            Map::Conv2d { weights, bias, .. } => weights.len() / bias.len().max(1),
-            Map::Affine { .. } => 1,
+        match &self.kind {
+            Kind::Map(map) => map.taps(),
+            Kind::Sum { factors, .. } => factors.len(),
+            Kind::MatMul(sizes, _) => sizes.inner as usize,
+            Kind::Function(function) => function.size(),
+            Kind::Functions { functions, .. } => functions.iter().map(Scalar::size).max().unwrap_or(1),
+            Kind::Product(_) | Kind::Select(_) => 1,
         }
     }
 
-    /// The layer on a batch.
-    pub fn run(&self, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
-        let mut y = self.map.run(&self.from, &self.to, x);
+    /// The layer on a batch, `operands[operand][sample]`.
+    pub fn run(&self, operands: &[&[Vec<f64>]]) -> Vec<Vec<f64>> {
+        let samples = operands.first().map_or(0, |operand| operand.len());
+        let x = |sample: usize| operands.iter().map(|operand| operand[sample].as_slice()).collect::<Vec<_>>();
+        let each = |run: &(dyn Fn(&[&[f64]]) -> Vec<f64> + Sync)| -> Vec<Vec<f64>> {
+            (0..samples).into_par_iter().map(|sample| run(&x(sample))).collect()
+        };
+        let mut y = match &self.kind {
+            Kind::Map(map) => map.run(&self.from, &self.to, operands[0]),
+            Kind::Sum { factors, bias } => each(&|x| sum(factors, *bias, x)),
+            Kind::Product(factor) => each(&|x| x[0].iter().zip(x[1]).map(|(a, b)| factor * a * b).collect()),
+            Kind::MatMul(sizes, factor) => each(&|x| matmul(sizes, *factor, x[0], x[1])),
+            Kind::Function(function) => each(&|x| x[0].iter().map(|&v| finite(function.at(v))).collect()),
+            Kind::Functions { functions, which } => each(&|x| {
+                let value = |(&v, &f): (&f64, &u32)| finite(functions[f as usize].at(v));
+                x[0].iter().zip(which.iter()).map(value).collect()
+            }),
+            Kind::Select(index) => each(&|x| select(index, x)),
+        };
         for pool in &self.pools {
             let grain = grain(elements(&pool.from));
-            y = y.par_iter().with_min_len(grain).map(|values| max_pool(pool, values)).collect();
+            y = y.par_iter().with_min_len(grain).map(|values| pool.run(values)).collect();
         }
         let (lo, hi) = self.clamp;
-        y.iter_mut().flatten().for_each(|value| *value = value.clamp(lo, hi));
+        y.iter_mut().flatten().for_each(|value| *value = value.max(lo).min(hi));
         y
     }
+}
+
+/// A table holds numbers only: what is none is 0, what is beyond every type its end.
+pub fn finite(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { value.clamp(-1e30, 1e30) }
+}
+
+fn sum(factors: &[f64], bias: f64, x: &[&[f64]]) -> Vec<f64> {
+    let mut sums = vec![bias; x[0].len()];
+    for (factor, x) in factors.iter().zip(x) {
+        sums.iter_mut().zip(*x).for_each(|(sum, x)| *sum += factor * x);
+    }
+    sums
+}
+
+fn matmul(sizes: &MatMul, factor: f64, a: &[f64], b: &[f64]) -> Vec<f64> {
+    let element = |output| factor * sizes.terms(output).map(|(i, j)| a[i] * b[j]).sum::<f64>();
+    (0..sizes.outputs()).into_par_iter().with_min_len(grain(sizes.inner as usize)).map(element).collect()
+}
+
+fn select(index: &[u32], x: &[&[f64]]) -> Vec<f64> {
+    let all = x.concat();
+    index.iter().map(|&i| if i == ZERO { 0.0 } else { all[i as usize] }).collect()
 }
 
 /// Items that are worth a task of their own, for the work of one.
@@ -191,13 +356,35 @@ impl Map {
         match self {
             Self::Dense { weights, bias } | Self::Conv2d { weights, bias, .. } => weights.len() + bias.len(),
             Self::Affine { scale, offset } => scale.len() + offset.len(),
+            Self::Sparse { bias, taps } => bias.len() + taps.iter().map(Vec::len).sum::<usize>(),
+        }
+    }
+
+    /// Weights of one output, on average.
+    pub fn taps(&self) -> usize {
+        match self {
+            Self::Dense { weights, bias } | Self::Conv2d { weights, bias, .. } => {
+                weights.len() / bias.len().max(1)
+            }
+            Self::Affine { .. } => 1,
+            Self::Sparse { bias, taps } => {
+                taps.iter().map(Vec::len).sum::<usize>().div_ceil(bias.len().max(1))
+            }
         }
     }
 
     /// The mean that each operand is taken to have: its own, or for a convolution its channel's.
     pub fn operand_means(&self, from: &Shape, means: &[f64]) -> Vec<f64> {
         match self {
-            Self::Dense { .. } | Self::Affine { .. } => means.to_vec(),
+            Self::Dense { bias, .. } => {
+                // Rows share their weights, and so their mean.
+                let width = self.taps().max(1);
+                let rows = (means.len() / width).max(1) as f64;
+                let mean = |i: usize| means.iter().skip(i).step_by(width).sum::<f64>() / rows;
+                debug_assert!(!bias.is_empty());
+                (0..width).map(mean).collect()
+            }
+            Self::Affine { .. } | Self::Sparse { .. } => means.to_vec(),
             Self::Conv2d { .. } => {
                 let area = (elements(from) / image(from).map_or(1, |[c, ..]| c.max(1) as usize)).max(1);
                 let mean = |plane: &[f64]| plane.iter().sum::<f64>() / plane.len() as f64;
@@ -210,15 +397,28 @@ impl Map {
     pub fn run(&self, from: &Shape, to: &Shape, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
         match self {
             Self::Dense { weights, bias } => {
-                let width = elements(from).max(1);
-                // Rows outside, samples inside: a row of weights is read once a batch.
-                let rows: Vec<Vec<f64>> = weights
+                let width = self.taps().max(1);
+                // Outputs outside, samples inside: a row of weights is read once a batch.
+                let operands: Vec<&[f64]> = x.iter().flat_map(|x| x.chunks(width)).collect();
+                let columns: Vec<Vec<f64>> = weights
                     .par_chunks(width)
                     .zip(bias)
-                    .with_min_len(grain(width * x.len()))
-                    .map(|(row, &b)| x.iter().map(|x| f64::from(b) + dot(row, x)).collect())
+                    .with_min_len(grain(width * operands.len()))
+                    .map(|(row, &b)| operands.iter().map(|x| f64::from(b) + dot(row, x)).collect())
                     .collect();
-                (0..x.len()).map(|sample| rows.iter().map(|row| row[sample]).collect()).collect()
+                let rows = elements(from) / width;
+                let sample = |sample: usize| {
+                    let rows = sample * rows..(sample + 1) * rows;
+                    rows.flat_map(|row| columns.iter().map(move |column| column[row])).collect()
+                };
+                (0..x.len()).map(sample).collect()
+            }
+            Self::Sparse { bias, taps } => {
+                let element = |x: &[f64], (b, taps): (&f32, &Vec<(u32, f32)>)| {
+                    f64::from(*b) + taps.iter().map(|&(i, w)| f64::from(w) * x[i as usize]).sum::<f64>()
+                };
+                let run = |x: &Vec<f64>| bias.iter().zip(taps).map(|row| element(x, row)).collect();
+                x.par_iter().map(run).collect()
             }
             Self::Conv2d { weights, bias, kernel, window, groups } => {
                 let conv = Convolution { weights, bias, kernel: *kernel, window: *window, groups: *groups };
@@ -321,17 +521,6 @@ pub fn means(activations: &Activations) -> Vec<Vec<f64>> {
     activations.iter().map(mean).collect()
 }
 
-fn max_pool(pool: &Pool, x: &[f64]) -> Vec<f64> {
-    let (Some(from), Some(to)) = (image(&pool.from), image(&pool.to)) else { return Vec::new() };
-    (0..elements(&pool.to))
-        .map(|output| {
-            let mut max = f64::NEG_INFINITY;
-            pool.pool.taps(output, from, to, |tap| max = max.max(x[tap]));
-            max
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -393,9 +582,9 @@ mod tests {
     fn a_changed_activation_changes_what_depends_on_it_and_nothing_else() {
         let layer = |input: usize| Layer {
             name: String::new(),
-            input,
+            inputs: vec![input],
             from: vec![1],
-            map: Arc::new(Map::Affine { scale: vec![2.0], offset: vec![1.0] }),
+            kind: Kind::Map(Arc::new(Map::Affine { scale: vec![2.0], offset: vec![1.0] })),
             to: vec![1],
             pools: Vec::new(),
             clamp: (f64::NEG_INFINITY, f64::INFINITY),

@@ -107,17 +107,18 @@ pub fn profiles(network: &Network, activations: &Activations, means: &[Vec<f64>]
     let gains = gains(network, activations);
     let mut profiles: Vec<Profile> = Vec::new();
     for (index, layer) in network.layers.iter().enumerate() {
-        let signed = match layer.input.checked_sub(inputs) {
-            None => activations[layer.input].iter().flatten().any(|&x| x < 0.0),
+        let (input, Some(map)) = (layer.inputs[0], layer.map()) else { continue };
+        let signed = match input.checked_sub(inputs) {
+            None => activations[input].iter().flatten().any(|&x| x < 0.0),
             Some(before) => profiles[before].is_signed(),
         };
-        let (greatest, least) = envelopes(&layer.map, signed);
+        let (greatest, least) = envelopes(map, signed);
         let values = &activations[inputs + index];
         let seen = range(values);
         let taps = layer.taps() as f64;
-        let energy = taps * variance(&activations[layer.input], &means[layer.input], layer);
+        let energy = taps * variance(&activations[input], &means[input], layer);
         let mut profile = Profile {
-            input: layer.input,
+            input,
             readers: Vec::new(),
             cells: Cells::of(layer),
             taps,
@@ -132,7 +133,7 @@ pub fn profiles(network: &Network, activations: &Activations, means: &[Vec<f64>]
         };
         profile.saturation = REACHES.map(|share| saturation(values, share * profile.reach()));
         profiles.push(profile);
-        if let Some(before) = layer.input.checked_sub(inputs) {
+        if let Some(before) = input.checked_sub(inputs) {
             profiles[before].readers.push(index);
         }
     }
@@ -156,6 +157,8 @@ fn envelopes(map: &Map, signed: bool) -> (Envelope, Envelope) {
     let (weights, bias) = match map {
         Map::Dense { weights, bias } | Map::Conv2d { weights, bias, .. } => (weights, bias),
         Map::Affine { scale, offset } => (scale, offset),
+        // No plain network has one.
+        Map::Sparse { .. } => return (Envelope::new(Vec::new()), Envelope::new(Vec::new())),
     };
     let width = (weights.len() / bias.len().max(1)).max(1);
     let (mut greatest, mut least) = (Vec::new(), Vec::new());
@@ -225,7 +228,7 @@ fn mean_square(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
 /// Mean over elements of `(x - mean)^2`, with the means that the layer's bias takes up: one an element, or for
 /// a convolution one a channel.
 fn variance(values: &[Vec<f64>], means: &[f64], layer: &Layer) -> f64 {
-    let means = layer.map.operand_means(&layer.from, means);
+    let means = layer.map().map_or_else(|| means.to_vec(), |map| map.operand_means(&layer.from, means));
     let square = |(x, mean): (&f64, &f64)| (x - mean) * (x - mean);
     let sum: f64 = values.iter().map(|sample| sample.iter().zip(&means).map(square).sum::<f64>()).sum();
     sum / (values.len() * means.len()).max(1) as f64
@@ -236,12 +239,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::import::network::{Output, means};
+    use crate::import::network::{Kind, Output, means};
 
     fn dense(input: usize, weights: Vec<f32>, bias: Vec<f32>, clamp: (f64, f64)) -> Layer {
         let (from, to) = (vec![(weights.len() / bias.len()) as u32], vec![bias.len() as u32]);
-        let map = Arc::new(Map::Dense { weights, bias });
-        Layer { name: format!("layer{input}"), input, from, map, to, pools: Vec::new(), clamp }
+        let kind = Kind::Map(Arc::new(Map::Dense { weights, bias }));
+        Layer { name: format!("layer{input}"), inputs: vec![input], from, kind, to, pools: Vec::new(), clamp }
     }
 
     fn chain() -> (Network, Activations) {
@@ -250,7 +253,7 @@ mod tests {
             dense(0, vec![1.0, -2.0, 0.5, 1.0], vec![0.25, -0.5], (0.0, f64::INFINITY)),
             dense(1, vec![3.0, -3.0], vec![0.0], free),
         ];
-        let outputs = vec![Output { name: "y".into(), shape: vec![1], activation: 2 }];
+        let outputs = vec![Output { name: "y".into(), shape: vec![1], activation: 2, whole: false }];
         let network = Network { inputs: vec![("x".into(), vec![2])], layers, outputs };
         let samples: Vec<Vec<f64>> =
             (0..64).map(|i| vec![f64::from(i % 8) / 8.0, f64::from(i / 8) / 8.0]).collect();
@@ -313,7 +316,7 @@ mod tests {
     #[test]
     fn a_layer_that_is_always_zero_has_a_reach_and_no_gain() {
         let layers = vec![dense(0, vec![1.0], vec![-9.0], (0.0, f64::INFINITY))];
-        let outputs = vec![Output { name: "y".into(), shape: vec![1], activation: 1 }];
+        let outputs = vec![Output { name: "y".into(), shape: vec![1], activation: 1, whole: false }];
         let network = Network { inputs: vec![("x".into(), vec![1])], layers, outputs };
         let activations = network.run(vec![vec![vec![0.5], vec![1.0]]]);
         let profiles = profiles(&network, &activations, &means(&activations));

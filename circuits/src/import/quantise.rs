@@ -8,11 +8,12 @@
 //! (bias correction, Nagel et al. 2019), so that only the operands' variation about their mean still sees it.
 
 use super::builder::still;
-use super::network::{Layer, Map, Network};
+use super::network::{Kind, Layer, Map, Network, Over, finite};
+use super::scalar::Scalar;
 use crate::error::ModelError;
 use crate::graph::image;
-use crate::ir::{Graph, Node, Op, Output, Port, QuantParams, Requantize, Shape, TensorId};
-use crate::linear::{Conv2d, Dense};
+use crate::ir::{Combine, Graph, Node, Op, Output, Port, QuantParams, Requantize, Shape, Table, TensorId};
+use crate::linear::{Conv2d, Dense, Sparse};
 
 /// How one layer's result is held.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,7 +22,12 @@ pub struct Choice {
     pub shift: u8,
     /// Integer type of the result.
     pub quant: QuantParams,
+    /// Integer type that a function's operand is brought to first, if not its own.
+    pub argument: Option<QuantParams>,
 }
+
+/// Right shift of an activation that is brought to another type.
+const COPY: u8 = 14;
 
 /// An integer graph, and where the network's activations are in it.
 #[derive(Clone, Debug)]
@@ -33,7 +39,7 @@ pub struct Emitted {
 }
 
 impl Emitted {
-    /// Nodes of a layer: those after the layer before it, up to its own `Requantize`.
+    /// Nodes of a layer: those after the layer before it, up to its own activation.
     pub fn nodes(&self, layer: usize) -> std::ops::Range<usize> {
         let inputs = self.graph.inputs().len();
         let end = |activation: usize| (self.activations[activation].0.0 as usize + 1).saturating_sub(inputs);
@@ -51,12 +57,13 @@ pub fn graph(
     choices: &[Choice],
     means: &[Vec<f64>],
 ) -> Result<Emitted, ModelError> {
-    let mut emission = Emission { inputs: ports.len(), nodes: Vec::new(), activations: Vec::new() };
+    let mut emission =
+        Emission { inputs: ports.len(), nodes: Vec::new(), activations: Vec::new(), copies: Vec::new() };
     for (index, port) in ports.iter().enumerate() {
         emission.activations.push((TensorId(index as u32), port.shape.clone(), port.quant));
     }
     for (layer, choice) in network.layers.iter().zip(choices) {
-        emission.layer(layer, choice, &means[layer.input])?;
+        emission.layer(layer, choice, &means[layer.inputs[0]])?;
     }
     let mut outputs = Vec::new();
     for output in &network.outputs {
@@ -74,17 +81,55 @@ struct Emission {
     inputs: usize,
     nodes: Vec<Node>,
     activations: Vec<(TensorId, Shape, QuantParams)>,
+    /// Copies of activations in other types.
+    copies: Vec<(TensorId, QuantParams, TensorId)>,
 }
 
 impl Emission {
     fn layer(&mut self, layer: &Layer, choice: &Choice, means: &[f64]) -> Result<(), ModelError> {
-        let (mut tensor, mut shape, x) = self.activations[layer.input].clone();
+        let (mut tensor, to, scale) = match &layer.kind {
+            Kind::Map(map) => self.map(layer, map, choice, means)?,
+            Kind::Sum { factors, bias } => self.sum(layer, factors, *bias, choice)?,
+            Kind::Product(_) => self.product(layer, Op::Multiply, choice)?,
+            Kind::MatMul(sizes, _) => self.product(layer, Op::MatMul(*sizes), choice)?,
+            Kind::Function(function) => return self.function(layer, function, choice),
+            Kind::Functions { functions, which } => return self.functions(layer, functions, which, choice),
+            Kind::Select(index) => return self.select(layer, index, choice),
+        };
+        let mut shape = to;
+        for pool in &layer.pools {
+            tensor = self.reshaped(&pool.name, tensor, &shape, &pool.from);
+            let op = match pool.over {
+                Over::Window(window) => Op::MaxPool2d(window),
+                Over::Group(size) => Op::Max(size),
+            };
+            tensor = self.push(pool.name.clone(), op, vec![tensor], pool.to.clone());
+            shape = pool.to.clone();
+        }
+        self.requantize(layer, tensor, layer.shape().clone(), choice.shift, scale);
+        Ok(())
+    }
+
+    fn requantize(&mut self, layer: &Layer, tensor: TensorId, shape: Shape, shift: u8, y: QuantParams) {
+        let rule = Requantize { shift, lo: y.lo, hi: y.hi };
+        let name = format!("{}.requantize", layer.name);
+        let tensor = self.push(name, Op::Requantize(rule), vec![tensor], shape.clone());
+        self.activations.push((tensor, shape, y));
+    }
+
+    fn map(
+        &mut self,
+        layer: &Layer,
+        map: &Map,
+        choice: &Choice,
+        means: &[f64],
+    ) -> Result<(TensorId, Shape, QuantParams), ModelError> {
+        let (mut tensor, shape, x) = self.activations[layer.inputs[0]].clone();
         let y = choice.quant;
         let unit = f64::from(1u32 << choice.shift);
         let rounding = Rounding { node: &layer.name, weight: x.scale / y.scale * unit, bias: unit / y.scale };
-        let means: Vec<f64> =
-            layer.map.operand_means(&layer.from, means).iter().map(|m| m / x.scale).collect();
-        let (op, from, to) = match &*layer.map {
+        let means: Vec<f64> = map.operand_means(&layer.from, means).iter().map(|m| m / x.scale).collect();
+        let (op, from, to) = match map {
             Map::Dense { weights, bias } => {
                 let (weights, bias) = rounding.rows(weights, bias, |_, input| means[input])?;
                 (Op::Dense(Dense { weights, bias }), None, layer.to.clone())
@@ -108,36 +153,160 @@ impl Emission {
                 let shape = vec![1, groups, 1, 1];
                 (Op::Conv2d(conv), Some(shape.clone()), shape)
             }
+            Map::Sparse { bias, taps } => {
+                (Op::Sparse(rounding.sparse(bias, taps, &means)?), None, layer.to.clone())
+            }
         };
         if let Some(from) = from {
             tensor = self.reshaped(&layer.name, tensor, &shape, &from);
         }
-        tensor = self.push(layer.name.clone(), op, tensor, to.clone());
-        shape = to;
-        for pool in &layer.pools {
-            tensor = self.reshaped(&pool.name, tensor, &shape, &pool.from);
-            tensor = self.push(pool.name.clone(), Op::MaxPool2d(pool.pool), tensor, pool.to.clone());
-            shape = pool.to.clone();
+        tensor = self.push(layer.name.clone(), op, vec![tensor], to.clone());
+        Ok((tensor, to, y))
+    }
+
+    /// `sum_j round(a_j s_j / s_y 2^f) x_j`.
+    fn sum(
+        &mut self,
+        layer: &Layer,
+        factors: &[f64],
+        bias: f64,
+        choice: &Choice,
+    ) -> Result<(TensorId, Shape, QuantParams), ModelError> {
+        let unit = f64::from(1u32 << choice.shift) / choice.quant.scale;
+        let rounding = Rounding { node: &layer.name, weight: unit, bias: unit };
+        let mut integers = Vec::new();
+        for (factor, &input) in factors.iter().zip(&layer.inputs) {
+            integers.push(rounding.round(factor * self.activations[input].2.scale * unit, BIAS)?);
         }
-        let rule = Requantize { shift: choice.shift, lo: y.lo, hi: y.hi };
-        let shape = layer.shape().clone();
-        tensor = self.push(format!("{}.requantize", layer.name), Op::Requantize(rule), tensor, shape.clone());
-        self.activations.push((tensor, shape, y));
+        let combine = Combine { factors: integers, bias: rounding.round(bias * unit, BIAS)? };
+        let operands = layer.inputs.iter().map(|&input| self.activations[input].0).collect();
+        let tensor = self.push(layer.name.clone(), Op::Combine(combine), operands, layer.to.clone());
+        Ok((tensor, layer.to.clone(), choice.quant))
+    }
+
+    /// A product needs no factor: the choice made the result's step `factor s_a s_b 2^f`.
+    fn product(
+        &mut self,
+        layer: &Layer,
+        op: Op,
+        choice: &Choice,
+    ) -> Result<(TensorId, Shape, QuantParams), ModelError> {
+        let operands = layer.inputs.iter().map(|&input| self.activations[input].0).collect();
+        let mut tensor = self.push(layer.name.clone(), op, operands, layer.to.clone());
+        if layer.kind.factor() < 0.0 {
+            let negated = Combine { factors: vec![-1], bias: 0 };
+            let name = format!("{}.negated", layer.name);
+            tensor = self.push(name, Op::Combine(negated), vec![tensor], layer.to.clone());
+        }
+        Ok((tensor, layer.to.clone(), choice.quant))
+    }
+
+    fn function(&mut self, layer: &Layer, function: &Scalar, choice: &Choice) -> Result<(), ModelError> {
+        let (tensor, x) = self.argument(layer, choice)?;
+        let table = tabulated(function, x, layer.clamp, choice.quant);
+        let tensor = self.push(layer.name.clone(), Op::Table(table), vec![tensor], layer.to.clone());
+        self.activations.push((tensor, layer.to.clone(), choice.quant));
         Ok(())
+    }
+
+    /// Elements with one function each are brought together, looked up, and put back in their places.
+    fn functions(
+        &mut self,
+        layer: &Layer,
+        functions: &[Scalar],
+        which: &[u32],
+        choice: &Choice,
+    ) -> Result<(), ModelError> {
+        let (tensor, x) = self.argument(layer, choice)?;
+        let mut places = vec![0u32; which.len()];
+        let (mut parts, mut first) = (Vec::new(), 0u32);
+        for (number, function) in functions.iter().enumerate() {
+            let of: Vec<u32> =
+                (0..which.len()).filter(|&i| which[i] as usize == number).map(|i| i as u32).collect();
+            if of.is_empty() {
+                continue;
+            }
+            of.iter().zip(first..).for_each(|(&i, place)| places[i as usize] = place);
+            let shape = vec![of.len() as u32];
+            first += shape[0];
+            let name = format!("{}.{number}", layer.name);
+            let part = self.push(name.clone(), Op::Select(of), vec![tensor], shape.clone());
+            let table = tabulated(function, x, layer.clamp, choice.quant);
+            parts.push(self.push(name, Op::Table(table), vec![part], shape));
+        }
+        let joined = self.push(layer.name.clone(), Op::Select(places), parts, layer.to.clone());
+        self.activations.push((joined, layer.to.clone(), choice.quant));
+        Ok(())
+    }
+
+    /// The operand of a function, in a type that a table can reach over.
+    fn argument(&mut self, layer: &Layer, choice: &Choice) -> Result<(TensorId, QuantParams), ModelError> {
+        let (tensor, _, x) = self.activations[layer.inputs[0]];
+        match choice.argument {
+            Some(argument) if argument != x => Ok((self.copy(layer, layer.inputs[0], argument)?, argument)),
+            _ => Ok((tensor, x)),
+        }
+    }
+
+    /// Tensors of one type keep it; others become the chosen one.
+    fn select(&mut self, layer: &Layer, index: &[u32], choice: &Choice) -> Result<(), ModelError> {
+        let first = self.activations[layer.inputs[0]].2;
+        let same = layer.inputs.iter().all(|&input| self.activations[input].2 == first);
+        let quant = if same { first } else { choice.quant };
+        let mut operands = Vec::new();
+        for &input in &layer.inputs {
+            operands.push(match same {
+                true => self.activations[input].0,
+                false => self.copy(layer, input, quant)?,
+            });
+        }
+        let tensor = self.push(layer.name.clone(), Op::Select(index.to_vec()), operands, layer.to.clone());
+        self.activations.push((tensor, layer.to.clone(), quant));
+        Ok(())
+    }
+
+    /// An activation in another type.
+    fn copy(&mut self, layer: &Layer, input: usize, quant: QuantParams) -> Result<TensorId, ModelError> {
+        let (tensor, shape, x) = self.activations[input].clone();
+        if x == quant {
+            return Ok(tensor);
+        }
+        if let Some((_, _, copy)) = self.copies.iter().find(|(of, as_, _)| *of == tensor && *as_ == quant) {
+            return Ok(*copy);
+        }
+        let rounding = Rounding { node: &layer.name, weight: 1.0, bias: 1.0 };
+        let factor = rounding.round(x.scale / quant.scale * f64::from(1u32 << COPY), BIAS)?;
+        let name = format!("{}.retyped", layer.name);
+        let combine = Op::Combine(Combine { factors: vec![factor], bias: 0 });
+        let sum = self.push(name.clone(), combine, vec![tensor], shape.clone());
+        let rule = Requantize { shift: COPY, lo: quant.lo, hi: quant.hi };
+        let copy = self.push(name, Op::Requantize(rule), vec![sum], shape);
+        self.copies.push((tensor, quant, copy));
+        Ok(copy)
     }
 
     fn reshaped(&mut self, name: &str, tensor: TensorId, from: &Shape, to: &Shape) -> TensorId {
         if from == to {
             return tensor;
         }
-        self.push(format!("{name}.reshape"), Op::Reshape, tensor, to.clone())
+        self.push(format!("{name}.reshape"), Op::Reshape, vec![tensor], to.clone())
     }
 
-    fn push(&mut self, name: String, op: Op, input: TensorId, shape: Shape) -> TensorId {
-        self.nodes.push(Node { name, op, inputs: vec![input], shape });
+    fn push(&mut self, name: String, op: Op, inputs: Vec<TensorId>, shape: Shape) -> TensorId {
+        self.nodes.push(Node { name, op, inputs, shape });
         // `Graph::new` limits the number of nodes.
         TensorId((self.inputs + self.nodes.len() - 1) as u32)
     }
+}
+
+/// A function's values for every integer of its operand's type.
+fn tabulated(function: &Scalar, x: QuantParams, clamp: (f64, f64), y: QuantParams) -> Table {
+    let value = |q: i32| {
+        let real = finite(function.at(f64::from(q) * x.scale)).max(clamp.0).min(clamp.1);
+        // The conversion saturates.
+        ((real / y.scale).round() as i32).clamp(y.lo, y.hi)
+    };
+    Table { lo: x.lo, values: (x.lo..=x.hi).map(value).collect() }
 }
 
 struct Rounding<'a> {
@@ -169,6 +338,21 @@ impl Rounding<'_> {
         Ok(integers)
     }
 
+    fn sparse(&self, bias: &[f32], taps: &[Vec<(u32, f32)>], means: &[f64]) -> Result<Sparse, ModelError> {
+        let mut rows = Vec::with_capacity(bias.len());
+        for (row, &b) in taps.iter().zip(bias) {
+            let (mut integers, mut lost) = (Vec::with_capacity(row.len()), 0f64);
+            for &(input, w) in row {
+                let exact = f64::from(w) * self.weight;
+                let integer = self.round(exact, f64::from(i32::MAX))?;
+                lost += (exact - integer as f64) * means[input as usize];
+                integers.push((input, integer as i32));
+            }
+            rows.push((self.round(f64::from(b) * self.bias + lost, BIAS)?, integers));
+        }
+        Ok(Sparse::new(rows))
+    }
+
     /// The nearest integer, if it is at most `limit` in size.
     fn round(&self, value: f64, limit: f64) -> Result<i64, ModelError> {
         let value = value.round();
@@ -195,10 +379,10 @@ mod tests {
 
     fn network(map: Map, from: Shape, to: Shape) -> Network {
         let clamp = (f64::NEG_INFINITY, f64::INFINITY);
-        let outputs = vec![Shown { name: "y".into(), shape: to.clone(), activation: 1 }];
+        let outputs = vec![Shown { name: "y".into(), shape: to.clone(), activation: 1, whole: false }];
         let inputs = vec![("x".into(), from.clone())];
-        let layer =
-            Layer { name: "layer".into(), input: 0, from, map: Arc::new(map), to, pools: Vec::new(), clamp };
+        let kind = Kind::Map(Arc::new(map));
+        let layer = Layer { name: "layer".into(), inputs: vec![0], from, kind, to, pools: Vec::new(), clamp };
         Network { inputs, layers: vec![layer], outputs }
     }
 
@@ -207,7 +391,7 @@ mod tests {
     }
 
     fn choice(shift: u8, scale: f64) -> Choice {
-        Choice { shift, quant: QuantParams { scale, lo: -2048, hi: 2047 } }
+        Choice { shift, quant: QuantParams { scale, lo: -2048, hi: 2047 }, argument: None }
     }
 
     #[test]

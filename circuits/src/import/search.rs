@@ -212,7 +212,7 @@ impl Search<'_> {
                 let wide = wide.filter(|&scale| scale > tight && scale < tight * f64::from(WIDEST));
                 let quants =
                     scales.iter().copied().chain(wide).filter_map(|scale| quant(profile, scale, bits));
-                options.extend(quants.map(|quant| Choice { shift, quant }));
+                options.extend(quants.map(|quant| Choice { shift, quant, argument: None }));
             }
         }
         options
@@ -239,7 +239,7 @@ impl Search<'_> {
 
     fn price(&self, layer: usize, choice: &Choice, operand: Operand) -> Price {
         let profile = &self.profiles[layer];
-        let Choice { shift, quant } = *choice;
+        let Choice { shift, quant, .. } = *choice;
         let bounds = self.bounds(layer, operand);
         let unit = f64::from(1u32 << shift);
         // The conversion saturates; what is beyond the bound is refused when the graph is built.

@@ -1,10 +1,8 @@
-//! The ONNX file before tract sees it: decoded, bounded, its symbolic dimensions bound, every operator
-//! admitted by name.
+//! The ONNX file before it is lowered: decoded, bounded, its symbolic dimensions bound.
 //!
-//! tract folds constant expressions while it analyses, so their sizes are bounded here, from the file alone.
-//! Recorded shapes (`value_info`) are dropped: they may contradict the bound dimensions, and tract infers them.
+//! Recorded shapes (`value_info`) are dropped: they may contradict the bound dimensions.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto,
@@ -12,7 +10,8 @@ use tract_onnx::pb::{
 };
 use tract_onnx::prelude::Framework;
 
-use super::{attributes, operators};
+use super::tensor::{Tensor, Type};
+use super::{Options, attributes};
 use crate::error::ModelError;
 use crate::ir::{Shape, limits};
 
@@ -24,60 +23,95 @@ pub mod bounds {
     pub const NODES: usize = 1 << 12;
     /// Tensors that are given by name.
     pub const INITIALIZERS: usize = 1 << 14;
-    /// Elements that one constant expression may take.
-    pub const FOLDED: u64 = 1 << 28;
+    /// Graphs within graphs, as a branch is.
+    pub const DEPTH: usize = 8;
     /// Operator sets that are understood.
-    pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
+    pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
+}
+
+/// An input that the file does not give itself.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Name.
+    pub name: String,
+    /// Shape, all dimensions bound.
+    pub shape: Shape,
+    /// What its values are.
+    pub r#type: Type,
 }
 
 /// A checked ONNX model.
 pub struct Source {
     /// The model with all dimensions bound and without recorded shapes.
     pub proto: ModelProto,
-    /// Name and shape of every input that the file does not give itself.
-    pub inputs: Vec<(String, Shape)>,
+    /// Inputs that remain inputs.
+    pub inputs: Vec<Input>,
+    /// Inputs that were given a value.
+    pub constants: BTreeMap<String, Tensor>,
     /// Names of the outputs.
     pub outputs: Vec<String>,
-    nodes: BTreeMap<String, String>,
+    /// Version of the standard operators.
+    pub opset: i64,
 }
 
-impl Source {
-    /// Name and operator of the ONNX node that a node of tract's was made from: tract appends `.` and a suffix.
-    pub fn origin<'a>(&'a self, tract_name: &'a str) -> (&'a str, Option<&'a str>) {
-        let ends = tract_name.match_indices('.').map(|(at, _)| at).rev();
-        std::iter::once(tract_name.len())
-            .chain(ends)
-            .filter_map(|end| self.nodes.get_key_value(&tract_name[..end]))
-            .map(|(name, op)| (name.as_str(), Some(op.as_str())))
-            .next()
-            .unwrap_or((tract_name, None))
+/// What whoever imports says of the inputs.
+pub trait Binding {
+    /// Size of a symbolic dimension.
+    fn size(&mut self, input: &str, axis: usize, symbol: &str) -> Option<u32>;
+    /// Shape of an input, whatever the file says.
+    fn shape(&mut self, input: &str) -> Option<Shape>;
+    /// Values of an input that is a constant.
+    fn constant(&mut self, input: &str) -> Option<Vec<f64>>;
+}
+
+struct Given<'a> {
+    options: &'a Options,
+    symbols: BTreeSet<String>,
+    inputs: BTreeSet<String>,
+}
+
+impl Binding for Given<'_> {
+    fn size(&mut self, _input: &str, _axis: usize, symbol: &str) -> Option<u32> {
+        self.symbols.insert(symbol.to_owned());
+        self.options.dims.get(symbol).copied()
+    }
+
+    fn shape(&mut self, input: &str) -> Option<Shape> {
+        self.inputs.insert(input.to_owned());
+        self.options.shapes.get(input).cloned()
+    }
+
+    fn constant(&mut self, input: &str) -> Option<Vec<f64>> {
+        self.options.constants.get(input).cloned()
     }
 }
 
-/// Decodes and checks an ONNX file; `dims` binds symbolic dimensions by name.
-pub fn read(bytes: &[u8], dims: &BTreeMap<String, u32>) -> Result<Source, ModelError> {
-    let mut symbols = BTreeSet::new();
-    let source = read_with(bytes, |_, _, symbol| {
-        symbols.insert(symbol.to_owned());
-        dims.get(symbol).copied()
-    })?;
-    match dims.keys().find(|name| !symbols.contains(*name)) {
+/// Decodes and checks an ONNX file; the options bind dimensions, shapes and values of inputs by name.
+pub fn read(bytes: &[u8], options: &Options) -> Result<Source, ModelError> {
+    let mut given = Given { options, symbols: BTreeSet::new(), inputs: BTreeSet::new() };
+    let source = read_with(bytes, &mut given)?;
+    let list = |names: &BTreeSet<String>| match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.iter().cloned().collect::<Vec<_>>().join(", "),
+    };
+    if let Some(name) = options.dims.keys().find(|name| !given.symbols.contains(*name)) {
+        let known = list(&given.symbols);
+        return Err(ModelError::Import(format!(
+            "no input has a dimension {name:?}; symbolic dimensions: {known}"
+        )));
+    }
+    let named = options.shapes.keys().chain(options.constants.keys());
+    match named.into_iter().find(|name| !given.inputs.contains(*name)) {
         None => Ok(source),
         Some(name) => {
-            let known = symbols.into_iter().collect::<Vec<_>>().join(", ");
-            let known = if known.is_empty() { "none".into() } else { known };
-            Err(ModelError::Import(format!(
-                "no input has a dimension {name:?}; symbolic dimensions: {known}"
-            )))
+            let known = list(&given.inputs);
+            Err(ModelError::Import(format!("the file has no input {name:?}; inputs: {known}")))
         }
     }
 }
 
-/// As [`read`]; `size` gives the size of a symbolic dimension by input, axis and symbol.
-pub fn read_with(
-    bytes: &[u8],
-    mut size: impl FnMut(&str, usize, &str) -> Option<u32>,
-) -> Result<Source, ModelError> {
+/// As [`read`], for any binding.
+pub fn read_with(bytes: &[u8], binding: &mut impl Binding) -> Result<Source, ModelError> {
     limit("size of the ONNX file in bytes", bytes.len() as u64, bounds::BYTES as u64)?;
     let mut proto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).map_err(|e| {
         ModelError::Import(format!("not an ONNX file, or a truncated one ({})", e.root_cause()))
@@ -86,8 +120,8 @@ pub fn read_with(
     let Some(graph) = proto.graph.as_mut() else {
         return Err(ModelError::Import("not an ONNX file, or a truncated one (it holds no graph)".into()));
     };
-    match opset {
-        Some(version) if bounds::OPSETS.contains(&version) => {}
+    let opset = match opset {
+        Some(version) if bounds::OPSETS.contains(&version) => version,
         Some(version) => {
             let (least, greatest) = (bounds::OPSETS.start(), bounds::OPSETS.end());
             return Err(ModelError::Import(format!(
@@ -95,20 +129,12 @@ pub fn read_with(
             )));
         }
         None => return Err(ModelError::Import("the file names no operator set (is it truncated?)".into())),
-    }
-    limit("number of ONNX nodes", graph.node.len() as u64, bounds::NODES as u64)?;
-    limit("number of ONNX initializers", graph.initializer.len() as u64, bounds::INITIALIZERS as u64)?;
-    if !graph.sparse_initializer.is_empty() {
-        return Err(ModelError::Import("sparse weights are not supported: store them densely".into()));
-    }
+    };
     check_names(graph)?;
     name_nodes(graph);
     drop_dropout(graph);
-    graph.node.iter().try_for_each(operators::admit)?;
-    check_constants(graph)?;
-    check_folding(graph)?;
-    attributes::check(graph)?;
-    let inputs = bind(graph, &mut size)?;
+    check_graph(graph, 0)?;
+    let (inputs, constants) = bind(graph, binding)?;
     limit("number of inputs", inputs.len() as u64, limits::PORTS as u64)?;
     limit("number of outputs", graph.output.len() as u64, limits::PORTS as u64)?;
     if inputs.is_empty() || graph.output.is_empty() {
@@ -116,8 +142,32 @@ pub fn read_with(
     }
     graph.value_info.clear();
     let outputs = graph.output.iter().map(|output| output.name.clone()).collect();
-    let nodes = graph.node.iter().map(|node| (node_name(node).to_owned(), node.op_type.clone())).collect();
-    Ok(Source { proto, inputs, outputs, nodes })
+    Ok(Source { proto, inputs, constants, outputs, opset })
+}
+
+/// Bounds of a graph and of those within it.
+fn check_graph(graph: &GraphProto, depth: usize) -> Result<(), ModelError> {
+    limit("depth of graphs within graphs", depth as u64, bounds::DEPTH as u64)?;
+    limit("number of ONNX nodes", graph.node.len() as u64, bounds::NODES as u64)?;
+    limit("number of ONNX initializers", graph.initializer.len() as u64, bounds::INITIALIZERS as u64)?;
+    if !graph.sparse_initializer.is_empty() {
+        return Err(ModelError::Import("sparse weights are not supported: store them densely".into()));
+    }
+    for node in &graph.node {
+        if !is_default_domain(&node.domain) {
+            return Err(ModelError::Unsupported {
+                node: node_name(node).into(),
+                op: node.op_type.clone(),
+                needed: "it is no standard operator; export the model with standard ONNX operators only"
+                    .into(),
+            });
+        }
+    }
+    check_constants(graph)?;
+    attributes::check(graph)?;
+    let inner =
+        graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.g.as_ref());
+    inner.into_iter().try_for_each(|graph| check_graph(graph, depth + 1))
 }
 
 /// Name of a node in messages: its own, or that of its first output.
@@ -202,44 +252,38 @@ fn drop_dropout(graph: &mut GraphProto) {
 
 /// Checks every tensor that the file holds, naming the node that uses it.
 fn check_constants(graph: &GraphProto) -> Result<(), ModelError> {
-    // The first node that uses a tensor, and whether it is a bound wherever it is used.
-    let mut users: HashMap<&str, (&str, bool)> = HashMap::new();
-    for node in &graph.node {
-        for input in &node.input {
-            users.entry(input).or_insert((node_name(node), true)).1 &= is_bound_consumer(node);
-        }
-    }
     for tensor in &graph.initializer {
-        let (user, bound) = users.get(tensor.name.as_str()).copied().unwrap_or((&tensor.name, false));
-        check_tensor(user, tensor, bound)?;
+        let uses = |node: &&NodeProto| node.input.contains(&tensor.name);
+        let user = graph.node.iter().find(uses).map_or(tensor.name.as_str(), node_name);
+        check_tensor(user, tensor)?;
     }
     for node in &graph.node {
-        // A constant node may feed the bound of a Clip, which may be infinite; NaN is refused everywhere.
-        let infinite = is_bound_consumer(node) || node.op_type == "Constant";
         for attribute in &node.attribute {
-            check_attribute(node_name(node), attribute, infinite)?;
+            check_attribute(node, attribute)?;
         }
     }
     Ok(())
 }
 
-fn is_bound_consumer(node: &NodeProto) -> bool {
-    matches!(node.op_type.as_str(), "Clip" | "Min" | "Max")
-}
-
-fn check_attribute(node: &str, attribute: &AttributeProto, infinite: bool) -> Result<(), ModelError> {
-    if attribute.g.is_some() || !attribute.graphs.is_empty() || attribute.sparse_tensor.is_some() {
+fn check_attribute(node: &NodeProto, attribute: &AttributeProto) -> Result<(), ModelError> {
+    let name = node_name(node);
+    let branch = node.op_type == "If" && attribute.g.is_some();
+    if attribute.g.is_some() && !branch || !attribute.graphs.is_empty() || attribute.sparse_tensor.is_some() {
         return Err(ModelError::node(
-            node,
+            name,
             format!("attribute {:?} is of no supported kind", attribute.name),
         ));
     }
-    let floats = attribute.floats.iter().chain([&attribute.f]);
-    check_finite(node, &attribute.name, floats.map(|&v| f64::from(v)), infinite)?;
-    attribute.t.iter().chain(&attribute.tensors).try_for_each(|tensor| check_tensor(node, tensor, infinite))
+    if let Some(at) = attribute.floats.iter().chain([&attribute.f]).position(|v| v.is_nan()) {
+        return Err(ModelError::node(
+            name,
+            format!("constant {:?} holds NaN at element {at}", attribute.name),
+        ));
+    }
+    attribute.t.iter().chain(&attribute.tensors).try_for_each(|tensor| check_tensor(name, tensor))
 }
 
-fn check_tensor(node: &str, tensor: &TensorProto, infinite: bool) -> Result<(), ModelError> {
+fn check_tensor(node: &str, tensor: &TensorProto) -> Result<(), ModelError> {
     use tensor_proto::DataType;
     let name = if tensor.name.is_empty() { "value" } else { tensor.name.as_str() };
     let fail = |reason: String| Err(ModelError::node(node, format!("constant {name:?} {reason}")));
@@ -257,6 +301,11 @@ fn check_tensor(node: &str, tensor: &TensorProto, infinite: bool) -> Result<(), 
         Ok(DataType::Int64) => (8, tensor.int64_data.len()),
         Ok(DataType::Int32) => (4, tensor.int32_data.len()),
         Ok(DataType::Uint8 | DataType::Int8 | DataType::Bool) => (1, tensor.int32_data.len()),
+        Ok(DataType::Int16 | DataType::Uint16 | DataType::Float16 | DataType::Bfloat16) => {
+            (2, tensor.int32_data.len())
+        }
+        Ok(DataType::Uint32) => (4, tensor.uint64_data.len()),
+        Ok(DataType::Uint64) => (8, tensor.uint64_data.len()),
         _ => return fail(format!("has data type {}, which is not supported", tensor.data_type)),
     };
     let got = if tensor.raw_data.is_empty() { typed } else { tensor.raw_data.len() / width };
@@ -264,114 +313,96 @@ fn check_tensor(node: &str, tensor: &TensorProto, infinite: bool) -> Result<(), 
     if ragged || got as u64 != elements {
         return fail(format!("holds {got} elements, its shape wants {elements}"));
     }
-    let raw = |width: usize| tensor.raw_data.chunks_exact(width);
-    let read = |chunk: &[u8]| match chunk {
-        [a, b, c, d] => f64::from(f32::from_le_bytes([*a, *b, *c, *d])),
-        _ => chunk.try_into().map_or(f64::NAN, f64::from_le_bytes),
-    };
-    match DataType::try_from(tensor.data_type) {
-        Ok(DataType::Float) => {
-            let typed = tensor.float_data.iter().map(|&v| f64::from(v));
-            check_finite(node, name, typed.chain(raw(4).map(read)), infinite)
-        }
-        Ok(DataType::Double) => {
-            let typed = tensor.double_data.iter().copied();
-            check_finite(node, name, typed.chain(raw(8).map(read)), infinite)
-        }
-        _ => Ok(()),
+    // Bounds may be infinite; what is folded into weights is checked when it is.
+    let values = Tensor::read(name, tensor)?.values;
+    match values.iter().position(|v| v.is_nan()) {
+        Some(at) => fail(format!("holds NaN at element {at}")),
+        None => Ok(()),
     }
 }
 
-fn check_finite(
-    node: &str,
-    what: &str,
-    values: impl Iterator<Item = f64>,
-    infinite: bool,
-) -> Result<(), ModelError> {
-    for (index, value) in values.enumerate() {
-        if value.is_nan() || (value.is_infinite() && !infinite) {
-            return Err(ModelError::node(
-                node,
-                format!("constant {what:?} holds {value} at element {index}"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Bounds the size of every constant expression, which tract evaluates: the product of the operands' sizes,
-/// or their sum where they are concatenated.
-fn check_folding(graph: &GraphProto) -> Result<(), ModelError> {
-    let volume = |tensor: &TensorProto| tensor.dims.iter().map(|&d| d.unsigned_abs()).product::<u64>().max(1);
-    let mut sizes: HashMap<&str, u64> = HashMap::new();
-    sizes.extend(graph.initializer.iter().map(|tensor| (tensor.name.as_str(), volume(tensor))));
-    for node in &graph.node {
-        let operands: Option<Vec<u64>> =
-            node.input.iter().filter(|i| !i.is_empty()).map(|i| sizes.get(i.as_str()).copied()).collect();
-        let size = match (node.op_type.as_str(), operands) {
-            ("Shape", _) => limits::RANK as u64,
-            ("Constant", _) => {
-                let lists = |a: &AttributeProto| (a.floats.len() + a.ints.len()) as u64;
-                let held = |a: &AttributeProto| a.t.as_ref().map_or(lists(a), volume);
-                node.attribute.iter().map(held).max().unwrap_or(1).max(1)
-            }
-            (_, None) => continue,
-            (op, Some(operands)) => match operators::folding(op) {
-                operators::Folding::First => operands.first().copied().unwrap_or(1),
-                operators::Folding::Sum => operands.iter().fold(0u64, |n, &size| n.saturating_add(size)),
-                operators::Folding::Product => operands.iter().fold(1u64, |n, &size| n.saturating_mul(size)),
-                operators::Folding::Never => {
-                    return Err(ModelError::node(node_name(node), format!("{op} of constants only")));
-                }
-            },
-        };
-        limit(&format!("size of the constant expression {}", node_name(node)), size, bounds::FOLDED)?;
-        sizes.extend(node.output.iter().map(|output| (output.as_str(), size)));
-    }
-    Ok(())
-}
-
-/// Binds the symbolic dimensions of the inputs and returns their names and shapes.
+/// Binds the symbolic dimensions of the inputs; those that are given a value become constants.
 fn bind(
     graph: &mut GraphProto,
-    size: &mut impl FnMut(&str, usize, &str) -> Option<u32>,
-) -> Result<Vec<(String, Shape)>, ModelError> {
+    binding: &mut impl Binding,
+) -> Result<(Vec<Input>, BTreeMap<String, Tensor>), ModelError> {
     let given: BTreeSet<String> = graph.initializer.iter().map(|tensor| tensor.name.clone()).collect();
-    let free = graph.input.iter_mut().filter(|input| !given.contains(&input.name));
-    free.map(|input| Ok((input.name.clone(), bind_input(input, size)?))).collect()
+    let (mut inputs, mut constants) = (Vec::new(), BTreeMap::new());
+    for input in graph.input.iter_mut().filter(|input| !given.contains(&input.name)) {
+        let name = input.name.clone();
+        let (shape, r#type) = bind_input(input, binding)?;
+        match binding.constant(&name) {
+            None => inputs.push(Input { name, shape, r#type }),
+            Some(values) => {
+                let shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
+                let count = shape.iter().product::<usize>();
+                let values = match values.as_slice() {
+                    [value] => vec![*value; count],
+                    _ => values,
+                };
+                if values.len() != count {
+                    let reason = format!("input {name}: expected {count} values, got {}", values.len());
+                    return Err(ModelError::Import(reason));
+                }
+                constants.insert(name, Tensor { shape, values, r#type });
+            }
+        }
+    }
+    Ok((inputs, constants))
 }
 
-fn bind_input(
-    input: &mut ValueInfoProto,
-    size: &mut impl FnMut(&str, usize, &str) -> Option<u32>,
-) -> Result<Shape, ModelError> {
+fn bind_input(input: &mut ValueInfoProto, binding: &mut impl Binding) -> Result<(Shape, Type), ModelError> {
     use tensor_shape_proto::dimension::Value;
     let name = input.name.clone();
     let fail = |reason: String| ModelError::Import(format!("input {name}: {reason}"));
     let Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) = &mut input.r#type else {
         return Err(fail("it is no tensor".into()));
     };
-    if tensor.elem_type != tensor_proto::DataType::Float as i32 {
-        return Err(fail(format!("element type {} is not supported, expected float32", tensor.elem_type)));
-    }
-    let Some(shape) = &mut tensor.shape else { return Err(fail("its shape is not recorded".into())) };
-    let mut bound = Shape::new();
-    for (axis, dim) in shape.dim.iter_mut().enumerate() {
-        let symbol = match &dim.value {
-            Some(Value::DimValue(size)) if *size > 0 => {
-                bound.push(u32::try_from(*size).map_err(|_| fail(format!("dimension {axis} is {size}")))?);
-                continue;
+    let r#type = Type::of(tensor.elem_type).ok_or_else(|| {
+        fail(format!("element type {} is not supported, expected numbers", tensor.elem_type))
+    })?;
+    let given = binding.shape(&name);
+    let shape = match (&mut tensor.shape, given) {
+        (_, Some(given)) => {
+            let dim = |&size: &u32| tensor_shape_proto::Dimension {
+                value: Some(Value::DimValue(size.into())),
+                ..Default::default()
+            };
+            tensor.shape = Some(tract_onnx::pb::TensorShapeProto { dim: given.iter().map(dim).collect() });
+            given
+        }
+        (None, None) => {
+            return Err(fail(format!("its shape is not recorded; give it with `--shape {name}=..`")));
+        }
+        (Some(shape), None) => {
+            let mut bound = Shape::new();
+            for (axis, dim) in shape.dim.iter_mut().enumerate() {
+                let symbol = match &dim.value {
+                    Some(Value::DimValue(size)) if *size > 0 => {
+                        bound.push(
+                            u32::try_from(*size).map_err(|_| fail(format!("dimension {axis} is {size}")))?,
+                        );
+                        continue;
+                    }
+                    Some(Value::DimParam(symbol)) if !symbol.is_empty() => symbol.clone(),
+                    _ => format!("{name}.{axis}"),
+                };
+                let size = binding.size(&name, axis, &symbol).filter(|&size| size > 0).ok_or_else(|| {
+                    fail(format!("dimension {axis} is symbolic; bind it with `--dim {symbol}=SIZE`"))
+                })?;
+                dim.value = Some(Value::DimValue(size.into()));
+                bound.push(size);
             }
-            Some(Value::DimParam(symbol)) if !symbol.is_empty() => symbol.clone(),
-            _ => format!("{name}.{axis}"),
-        };
-        let size = size(&name, axis, &symbol).filter(|&size| size > 0).ok_or_else(|| {
-            fail(format!("dimension {axis} is symbolic; bind it with `--dim {symbol}=SIZE`"))
-        })?;
-        dim.value = Some(Value::DimValue(size.into()));
-        bound.push(size);
+            bound
+        }
+    };
+    let elements = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d.into())).unwrap_or(u64::MAX);
+    limit(&format!("number of elements of input {name}"), elements, limits::ELEMENTS as u64)?;
+    limit(&format!("rank of input {name}"), shape.len() as u64, limits::RANK as u64)?;
+    if elements == 0 {
+        return Err(fail("a dimension is zero".into()));
     }
-    Ok(bound)
+    Ok((shape, r#type))
 }
 
 #[cfg(test)]
@@ -382,17 +413,6 @@ mod tests {
         let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         let (input, output) = (list(inputs), list(outputs));
         NodeProto { name: name.into(), op_type: op.into(), input, output, ..NodeProto::default() }
-    }
-
-    #[test]
-    fn a_node_of_the_parsers_is_traced_to_the_longest_name_that_it_was_made_from() {
-        let nodes = [("fc", "Gemm"), ("fc.1", "Relu")].map(|(name, op)| (name.to_owned(), op.to_owned()));
-        let source =
-            Source { proto: ModelProto::default(), inputs: vec![], outputs: vec![], nodes: nodes.into() };
-        assert_eq!(source.origin("fc.ab"), ("fc", Some("Gemm")));
-        assert_eq!(source.origin("fc.1.low.cst"), ("fc.1", Some("Relu")));
-        assert_eq!(source.origin("fc"), ("fc", Some("Gemm")));
-        assert_eq!(source.origin("fcx.ab"), ("fcx.ab", None));
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn quantising_costs_at_most_half_a_point_of_accuracy_on_unseen_digits() {
         NpzReader::new(Cursor::new(file("digits.npz"))).unwrap().by_name("label").unwrap();
     for name in ["mlp.onnx", "lenet5.onnx"] {
         let graph = imported(name, Options::default()).graph;
-        let reference = Reference::new(&file(name), &BTreeMap::new()).unwrap();
+        let reference = Reference::new(&file(name), &Options::default()).unwrap();
         let (mut float, mut integer, mut error) = (0, 0, 0f64);
         let (mut lo, mut hi) = (f32::MAX, f32::MIN);
         for (image, &label) in images("digits.npz").axis_iter(Axis(0)).zip(&labels) {

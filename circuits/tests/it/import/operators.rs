@@ -20,7 +20,7 @@ fn agrees(model: Onnx, range: (f32, f32)) -> Graph {
 fn agrees_all(bytes: &[u8], range: (f32, f32)) -> Graph {
     let options = Options { range, max_error: MAX_ERROR, ..Options::default() };
     let graph = import::onnx(bytes, &options).unwrap().graph;
-    let reference = Reference::new(bytes, &BTreeMap::new()).unwrap();
+    let reference = Reference::new(bytes, &options).unwrap();
     let mut pairs: Vec<Vec<(f32, f32)>> = vec![Vec::new(); graph.outputs().len()];
     for seed in 0..24 {
         let inputs: Vec<Vec<f32>> = graph

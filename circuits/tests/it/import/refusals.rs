@@ -224,7 +224,7 @@ fn symbolic_dimensions_must_be_bound_by_their_name() {
     names(&refused_with(&bytes, &typo), &["\"bach\"", "batch"]);
     let graph = import::onnx(&bytes, &bind("batch", 1)).unwrap().graph;
     assert_eq!(graph.inputs()[0].shape, [1, 6]);
-    assert!(import::Reference::of(&bytes, &graph).is_ok(), "the graph binds the dimension");
+    assert!(import::Reference::of(&bytes, &graph, &BTreeMap::new()).is_ok(), "the graph binds the dimension");
 }
 
 #[test]
@@ -273,8 +273,8 @@ fn options_outside_their_range_are_refused() {
         Options { range: (0.0, f32::INFINITY), ..default() },
         Options { bits: Some(3), ..default() },
         Options { bits: Some(17), ..default() },
-        Options { input_bits: 7, ..default() },
-        Options { input_bits: 12, ..default() },
+        Options { input_bits: Some(7), ..default() },
+        Options { input_bits: Some(17), ..default() },
         Options { max_error: 0.0, ..default() },
         Options { max_error: f64::NAN, ..default() },
     ] {
@@ -286,9 +286,9 @@ fn options_outside_their_range_are_refused() {
 fn a_reference_for_another_models_graph_is_refused() {
     let graph = import::onnx(&dense().bytes(), &Options::default()).unwrap().graph;
     let other = Onnx::new(&[1, 7]).node("Relu", &["x"], "y", vec![]).output("y");
-    assert!(import::Reference::of(&other.bytes(), &graph).is_err());
+    assert!(import::Reference::of(&other.bytes(), &graph, &BTreeMap::new()).is_err());
     let renamed = Onnx::new(&[1, 6]).node("Relu", &["x"], "z", vec![]).output("z");
-    assert!(import::Reference::of(&renamed.bytes(), &graph).is_err());
+    assert!(import::Reference::of(&renamed.bytes(), &graph, &BTreeMap::new()).is_err());
 }
 
 #[test]
@@ -366,8 +366,10 @@ fn absurd_shapes_are_refused() {
 
 #[test]
 fn a_reference_runs_on_its_own_shapes_only() {
-    let reference = import::Reference::new(&dense().bytes(), &BTreeMap::new()).unwrap();
-    assert_eq!(reference.inputs(), [("x".to_owned(), vec![1, 6])]);
+    let reference = import::Reference::new(&dense().bytes(), &Options::default()).unwrap();
+    let inputs: Vec<_> =
+        reference.inputs().iter().map(|input| (input.name.as_str(), input.shape.clone())).collect();
+    assert_eq!(inputs, [("x", vec![1, 6])]);
     assert_eq!(reference.outputs(), ["y"]);
     assert_eq!(reference.run(&[vec![0.5; 6]]).unwrap()[0].len(), 4);
     for inputs in [vec![], vec![vec![0.5; 5]], vec![vec![0.5; 7]], vec![vec![0.5; 6], vec![0.5; 6]]] {

@@ -1,8 +1,7 @@
-//! tract as a parser: from a checked ONNX model to a typed graph with constants folded, and to a runnable
-//! float model.
+//! The float model, run by tract: what a quantised model is compared with.
 //!
-//! Only constants are propagated. tract's further rewriting moves axes between layouts for its own kernels,
-//! which would only have to be undone here.
+//! A file is lowered by our own rules first, which bound every size; only then does tract, which folds constants without
+//! bounds, get to see it.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -10,45 +9,67 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
 use tract_onnx::prelude::{
-    Framework, InferenceModelExt, IntoRunnable, IntoTValue, TVec, Tensor, TractResult, TypedModel,
+    DatumType, Framework, InferenceModelExt, IntoRunnable, IntoTValue, TVec, Tensor, TractResult,
     TypedRunnableModel,
 };
-use tract_onnx::tract_core::optim::Optimizer;
 
-use super::source::{self, Source};
+use super::Options;
+use super::source::{self, Binding, Input, Source};
 use crate::error::ModelError;
-use crate::ir::{Graph, Shape, elements};
-
-/// Types and shapes of every node, constants folded.
-pub fn typed(source: &Source) -> Result<TypedModel, ModelError> {
-    guarded(|| {
-        let mut model = tract_onnx::onnx().model_for_proto_model(&source.proto)?.into_typed()?;
-        Optimizer::prop_consts().optimize(&mut model)?;
-        model.compact()?;
-        Ok(model)
-    })
-}
+use crate::ir::{Graph, Port, Shape, elements};
 
 /// The float model that an ONNX file describes, as tract computes it: what a quantised model is compared with.
 pub struct Reference {
     plan: Arc<TypedRunnableModel>,
-    inputs: Vec<(String, Shape)>,
+    inputs: Vec<Input>,
+    types: Vec<DatumType>,
     outputs: Vec<String>,
 }
 
-impl Reference {
-    /// Reads an ONNX file; `dims` binds symbolic dimensions by name.
-    pub fn new(bytes: &[u8], dims: &BTreeMap<String, u32>) -> Result<Self, ModelError> {
-        Self::build(source::read(bytes, dims)?)
+/// Shapes as in a graph that was imported before.
+struct Known<'a> {
+    graph: &'a Graph,
+    constants: &'a BTreeMap<String, Vec<f64>>,
+}
+
+impl Known<'_> {
+    fn port(&self, input: &str) -> Option<&Port> {
+        self.graph.inputs().iter().find(|port| port.name == input)
+    }
+}
+
+impl Binding for Known<'_> {
+    fn size(&mut self, input: &str, axis: usize, _symbol: &str) -> Option<u32> {
+        self.port(input)?.shape.get(axis).copied()
     }
 
-    /// Reads the ONNX file that a graph was imported from: symbolic dimensions are as in the graph.
-    pub fn of(bytes: &[u8], graph: &Graph) -> Result<Self, ModelError> {
-        let shape = |name: &str| graph.inputs().iter().find(|port| port.name == name).map(|port| &port.shape);
-        let source = source::read_with(bytes, |input, axis, _| shape(input)?.get(axis).copied())?;
+    fn shape(&mut self, input: &str) -> Option<Shape> {
+        self.port(input).map(|port| port.shape.clone())
+    }
+
+    fn constant(&mut self, input: &str) -> Option<Vec<f64>> {
+        self.constants.get(input).cloned()
+    }
+}
+
+impl Reference {
+    /// Reads an ONNX file; the options bind dimensions, shapes and values of inputs.
+    pub fn new(bytes: &[u8], options: &Options) -> Result<Self, ModelError> {
+        Self::build(source::read(bytes, options)?)
+    }
+
+    /// Reads the ONNX file that a graph was imported from: shapes are as in the graph, inputs that it lacks have the
+    /// given values.
+    pub fn of(
+        bytes: &[u8],
+        graph: &Graph,
+        constants: &BTreeMap<String, Vec<f64>>,
+    ) -> Result<Self, ModelError> {
+        let source = source::read_with(bytes, &mut Known { graph, constants })?;
         let ports = graph.inputs().iter().map(|port| (&port.name, &port.shape));
         let outputs = graph.outputs().iter().map(|output| &output.port.name);
-        if !ports.eq(source.inputs.iter().map(|(name, shape)| (name, shape))) || !outputs.eq(&source.outputs)
+        if !ports.eq(source.inputs.iter().map(|input| (&input.name, &input.shape)))
+            || !outputs.eq(&source.outputs)
         {
             return Err(ModelError::Import(
                 "its inputs and outputs are not those of the quantised model".into(),
@@ -58,13 +79,26 @@ impl Reference {
     }
 
     fn build(source: Source) -> Result<Self, ModelError> {
-        let model = typed(&source)?;
-        let plan = guarded(|| model.into_optimized()?.into_runnable())?;
-        Ok(Self { plan, inputs: source.inputs, outputs: source.outputs })
+        let Source { mut proto, inputs, constants, outputs, opset } = source;
+        let source = Source { proto: proto.clone(), inputs, constants, outputs, opset };
+        super::lower::network(&source)?;
+        if let Some(graph) = &mut proto.graph {
+            graph.input.retain(|input| !source.constants.contains_key(&input.name));
+            graph.initializer.extend(source.constants.iter().map(|(name, tensor)| tensor.to_proto(name)));
+            // Recorded shapes may contradict the bound ones.
+            graph.output.iter_mut().for_each(|output| output.r#type = None);
+        }
+        let plan =
+            guarded(|| tract_onnx::onnx().model_for_proto_model(&proto)?.into_optimized()?.into_runnable())?;
+        let types = guarded(|| {
+            let model = plan.model();
+            model.input_outlets()?.iter().map(|outlet| Ok(model.outlet_fact(*outlet)?.datum_type)).collect()
+        })?;
+        Ok(Self { plan, inputs: source.inputs, types, outputs: source.outputs })
     }
 
-    /// Name and shape of every input.
-    pub fn inputs(&self) -> &[(String, Shape)] {
+    /// The inputs.
+    pub fn inputs(&self) -> &[Input] {
         &self.inputs
     }
 
@@ -75,7 +109,7 @@ impl Reference {
 
     /// Runs the model on one sample, an input a port in order.
     pub fn run(&self, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let fits = |((_, shape), values): (&(String, Shape), &Vec<f32>)| values.len() == elements(shape);
+        let fits = |(input, values): (&Input, &Vec<f32>)| values.len() == elements(&input.shape);
         if inputs.len() != self.inputs.len() || !self.inputs.iter().zip(inputs).all(fits) {
             return Err(ModelError::Input {
                 port: "all".into(),
@@ -84,12 +118,18 @@ impl Reference {
             });
         }
         guarded(|| {
-            let values = self.inputs.iter().zip(inputs).map(|((_, shape), values)| {
-                let shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
-                Ok(Tensor::from_shape(&shape, values)?.into_tvalue())
+            let inputs = self.inputs.iter().zip(&self.types).zip(inputs);
+            let values = inputs.map(|((input, r#type), values)| {
+                let shape: Vec<usize> = input.shape.iter().map(|&d| d as usize).collect();
+                let tensor = Tensor::from_shape(&shape, values)?;
+                Ok(tensor.cast_to_dt(*r#type)?.into_owned().into_tvalue())
             });
             let outputs = self.plan.run(values.collect::<TractResult<TVec<_>>>()?)?;
-            outputs.iter().map(|value| Ok(value.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())).collect()
+            let floats = outputs.iter().map(|value| {
+                let tensor = value.cast_to::<f32>()?;
+                Ok(tensor.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+            });
+            floats.collect()
         })
     }
 }
