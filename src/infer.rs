@@ -15,6 +15,7 @@ use assay_proto::job::Job;
 use assay_proto::{ChainId, ModelId, SecretKey};
 use assay_verifier::proof::VerifyingKey;
 
+use crate::connection::Tls;
 use crate::{Answer, key, tensors, verify};
 use follow::Follower;
 

@@ -66,7 +66,7 @@ pub struct Options {
     pub calibration: Vec<Samples>,
     /// Range of the inputs where no data is given.
     pub range: (f32, f32),
-    /// Bits of inputs that are no bytes; 10, or 14 in networks with functions and products, if `None`.
+    /// Bits of inputs that are no bytes; 10, or 16 in networks with functions and products, if `None`.
     pub input_bits: Option<u8>,
     /// Bits of the activations; chosen if `None`.
     pub bits: Option<u8>,
@@ -104,6 +104,8 @@ const WORK: usize = 1 << 28;
 const FEW: usize = 4;
 /// How many times the mean error the greatest may be, in networks with functions and products.
 const WORST: f64 = 4.0;
+/// How many times the mean error the greatest may be where no width does better.
+const HOPELESS: f64 = 10.0;
 
 /// Imports an ONNX file.
 pub fn onnx(bytes: &[u8], options: &Options) -> Result<Imported, ModelError> {
@@ -111,7 +113,7 @@ pub fn onnx(bytes: &[u8], options: &Options) -> Result<Imported, ModelError> {
     let source = source::read(bytes, options)?;
     let network = lower::network(&source)?;
     let batch = calibrate::batch(&network, &source.inputs, options)?;
-    let input_bits = options.input_bits.unwrap_or(if network.is_plain() { 10 } else { 14 });
+    let input_bits = options.input_bits.unwrap_or(if network.is_plain() { 10 } else { 16 });
     let ports = calibrate::ports(&source.inputs, &batch, options, input_bits);
     let activations = network.run(batch.clone());
     let means = network::means(&activations);
@@ -157,12 +159,17 @@ fn narrowest(
     }
     match best {
         // Whoever named the width takes what it gives.
-        Some(best) if widths.len() == 1 || best.report.error <= tolerance => Ok(best),
+        Some(best) if widths.len() == 1 => Ok(best),
+        Some(best) if best.report.error <= tolerance && best.report.greatest <= HOPELESS * tolerance => {
+            Ok(best)
+        }
         Some(best) => Err(ModelError::Import(format!(
-            "no width of activations keeps the error within {:.3} % of the outputs' range; the least is {:.3} %: accept it \
-             with a greater --max-error, or calibrate on data like what the model will see",
+            "no width of activations keeps the error within {:.3} % of the outputs' range; the least is {:.3} % \
+             (and {:.3} % at worst): accept it with a greater --max-error, or calibrate on data like what the model will \
+             see",
             tolerance * 100.0,
-            best.report.error * 100.0
+            best.report.error * 100.0,
+            best.report.greatest * 100.0
         ))),
         None => Err(refused),
     }

@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Bits of the activations; chosen by the error otherwise
     #[arg(long)]
     bits: Option<u8>,
-    /// Bits of inputs that are not bytes [default: 10, or 14 for networks with functions or products of activations]
+    /// Bits of inputs that are not bytes [default: 10, or 16 for networks with functions or products of activations]
     #[arg(long)]
     input_bits: Option<u8>,
     /// Greatest mean absolute error of an output, as a share of its range

@@ -1,6 +1,5 @@
 //! The digit classifiers that are part of the repository.
 
-use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::PathBuf;
 

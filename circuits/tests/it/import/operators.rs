@@ -1,7 +1,5 @@
 //! Every operator that is imported agrees with tract's float result.
 
-use std::collections::BTreeMap;
-
 use assay_circuits::import::{self, Options, Reference};
 use assay_circuits::ir::{Graph, Op, elements};
 
