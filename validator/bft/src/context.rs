@@ -373,7 +373,7 @@ impl core::Context for Context {
     type Extension = Vec<u8>;
     type SigningScheme = Scheme;
 
-    #[expect(clippy::expect_used, reason = "the engine refuses to start a height without validators")]
+    /// The engine starts no height without validators.
     fn select_proposer<'a>(&self, set: &'a ValidatorSet, height: Height, round: Round) -> &'a Validator {
         set.proposer(height.0, round.as_u32().unwrap_or(0)).expect("a validator")
     }
