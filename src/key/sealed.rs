@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use argon2::{Algorithm, Argon2, Params, Version};
 use assay_proto::{PublicKey, SecretKey};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -114,7 +114,7 @@ fn cipher(password: &[u8], salt: &[u8], memory: u32, passes: u32) -> Result<XCha
     Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters)
         .hash_password_into(password, salt, key.as_mut_slice())
         .map_err(wrong)?;
-    Ok(XChaCha20Poly1305::new(key.as_slice().try_into().context("the length of a key")?))
+    Ok(XChaCha20Poly1305::new(Key::from_slice(key.as_slice())))
 }
 
 #[cfg(test)]

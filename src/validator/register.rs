@@ -47,11 +47,11 @@ pub struct Report {
 pub fn run(arguments: &Arguments) -> Result<Answer> {
     let secret = key::load(&arguments.key)?;
     let verifying_key = output::read(&arguments.vk, limits::KEY_BYTES)?;
+    VerifyingKey::decode(&verifying_key).with_context(|| arguments.vk.display().to_string())?;
     let stem = || arguments.vk.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name =
         arguments.name.clone().or_else(stem).context("the key's file has no name: give one with --name")?;
-    let report = block_on(register(&arguments.tls, &arguments.endpoint, &secret, name, verifying_key))
-        .with_context(|| arguments.vk.display().to_string())?;
+    let report = block_on(register(&arguments.tls, &arguments.endpoint, &secret, name, verifying_key))?;
     if arguments.json {
         output::json(&report)?;
     } else {

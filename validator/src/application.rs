@@ -10,6 +10,7 @@
 //! An engine asks in this order, any number of proposals a height and one decision; how validators come to agree is
 //! the engine's business, what a block means is not. Calls block: proofs are verified and disks are synced.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -119,11 +120,11 @@ impl Application {
         let state = self.state();
         let height = state.head().height.next();
         let mut validated = self.validated();
-        if !validated.contains_key(&hash) {
+        if let Entry::Vacant(unknown) = validated.entry(hash) {
             // Validated before this program was started again, or long ago.
             let block = self.store.undecided(height, &hash)?.ok_or(Error::UnknownBlock(hash))?;
             let transition = apply(&state, &block, &self.keys)?;
-            validated.insert(hash, Validated { block, transition });
+            unknown.insert(Validated { block, transition });
         }
         let known = validated.get(&hash).ok_or(Error::UnknownBlock(hash))?;
         certificate::verify(state.chain_id(), state.validators(), &certificate, &known.block.header)

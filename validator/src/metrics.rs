@@ -175,8 +175,7 @@ fn options(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("assay")
 }
 
-/// Counts are far below what a float holds exactly.
-#[expect(clippy::cast_precision_loss, reason = "a measurement, not a rule")]
+/// Counts are far below what a float holds exactly; this is a measurement, not a rule.
 fn approximately(count: u64) -> f64 {
     count as f64
 }

@@ -201,7 +201,7 @@ impl ValidatorSet {
     /// The proposer by the rule above; none of an empty set.
     pub fn proposer(&self, height: u64, round: u32) -> Option<&Validator> {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let point = u128::from(height.wrapping_mul(GOLDEN)) * u128::from(self.total()) >> 64;
+        let point = (u128::from(height.wrapping_mul(GOLDEN)) * u128::from(self.total())) >> 64;
         let mut below = 0_u128;
         let first = self.0.iter().position(|validator| {
             below += u128::from(validator.power);
@@ -373,7 +373,7 @@ impl core::Context for Context {
     type Extension = Vec<u8>;
     type SigningScheme = Scheme;
 
-    #[expect(clippy::expect_used, reason = "the engine refuses to start a height without validators")]
+    /// The engine starts no height without validators.
     fn select_proposer<'a>(&self, set: &'a ValidatorSet, height: Height, round: Round) -> &'a Validator {
         set.proposer(height.0, round.as_u32().unwrap_or(0)).expect("a validator")
     }

@@ -182,6 +182,10 @@ async fn run(
             }
             (End::Engine, _) => return Err(Error::Stopped),
         };
+        if mode == Mode::Sign {
+            let mut state = signer.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.rename(&SigningState::path(&settings.folder))?;
+        }
         await_port(settings.listen).await?;
         driver.begin(mode);
         (channels, handle) = build(&settings, &signer, mode).await?;
@@ -222,10 +226,17 @@ fn open_state(settings: &Settings, head: Height, validators: usize) -> Result<(S
         if alone && head > Height(0) {
             return Err(Error::Unrecorded { path, height: head });
         }
-        let state = SigningState::create(&path, &settings.chain, &key)?;
-        // Its first height cannot have been voted on by a validator that is alone and has no block.
-        let mode = if alone { Mode::Sign } else { Mode::Watch(None) };
-        return Ok((state, mode));
+        if alone {
+            // Its first height cannot have been voted on by a validator that is alone and has no block.
+            return Ok((SigningState::create(&path, &settings.chain, &key)?, Mode::Sign));
+        }
+        // It gets its name when the watch is over: a node that is started again before that watches again.
+        let provisional = path.with_extension("watching");
+        match std::fs::remove_file(&provisional) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file(error)),
+            Ok(()) | Err(_) => {}
+        }
+        return Ok((SigningState::create(&provisional, &settings.chain, &key)?, Mode::Watch(None)));
     };
     let log = wal(settings);
     let kept = std::fs::metadata(&log).is_ok_and(|log| log.len() > 0);

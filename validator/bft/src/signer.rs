@@ -10,6 +10,9 @@ use malachitebft_signing::{Error, VerificationResult};
 use crate::context::{Context, Key, Proposal, Signature, Vote};
 use crate::signing_state::{Refusal, SigningState};
 
+/// Asks the signing state about a message: whether it may be signed, or why the state cannot say.
+type Admit<T> = fn(&mut SigningState, &T) -> Result<Result<(), Refusal>, crate::Error>;
+
 /// Signs for this validator what the signing state admits.
 #[derive(Clone, Debug)]
 pub(crate) struct Signer {
@@ -25,7 +28,7 @@ impl Signer {
     async fn sign<T: Payload + Copy + Send + 'static>(
         &self,
         message: Option<T>,
-        admit: fn(&mut SigningState, &T) -> Result<Result<(), Refusal>, crate::Error>,
+        admit: Admit<T>,
     ) -> Result<Signature, Error> {
         let message = message.ok_or_else(Error::new)?;
         let signer = self.clone();

@@ -71,8 +71,7 @@ impl SigningState {
             Self { path: path.to_owned(), file, context: context(chain, key), record: Record::default() };
         state.lock()?;
         state.write(Record::default())?;
-        let folder = path.parent().map_or_else(|| Path::new("."), |folder| folder);
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed(path, source))?;
+        sync_folder(path)?;
         Ok(state)
     }
 
@@ -90,6 +89,17 @@ impl SigningState {
         let newest = slots.into_iter().flatten().max_by_key(|record| record.writes);
         state.record = newest.ok_or_else(|| Error::SigningState { path: path.to_owned() })?;
         Ok(Some(state))
+    }
+
+    /// Gives the file another name, durably.
+    pub(crate) fn rename(&mut self, path: &Path) -> Result<(), Error> {
+        if self.path == path {
+            return Ok(());
+        }
+        std::fs::rename(&self.path, path).map_err(|source| failed(path, source))?;
+        sync_folder(path)?;
+        self.path = path.to_owned();
+        Ok(())
     }
 
     /// The greatest height that anything was signed at; 0 if nothing was.
@@ -182,6 +192,12 @@ fn context(chain: &ChainId, key: &PublicKey) -> [u8; DIGEST] {
 
 fn digest(message: &[u8]) -> [u8; DIGEST] {
     blake3::hash(message).into()
+}
+
+/// Makes a name in a folder durable.
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed(path, source))
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

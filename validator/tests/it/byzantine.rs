@@ -4,7 +4,6 @@
 //! A liar is a validator with the true engine and the true ledger, whose answers to the engine are changed on the way.
 
 mod bad_proof;
-mod doppelganger;
 mod forged_certificate;
 mod garbage;
 mod replay;

@@ -79,30 +79,6 @@ async fn two_of_four_decide_nothing_and_go_on_when_a_third_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_without_its_data_watches_first_and_then_takes_part_again() {
-    let network = Network::new(4);
-    let mut nodes = network.start_all().await;
-    let mut first = calls(&nodes[0]).await;
-    for nonce in 1..=3 {
-        first.submit(&network.chain.transfer(nonce, 1)).await.expect("committed");
-    }
-    nodes.pop().expect("a node").shutdown().await.expect("stops");
-    std::fs::remove_dir_all(network.config(3).data_dir).expect("wiped");
-    let fourth = network.start(3).await;
-    reach(&fourth, height(&nodes[0])).await;
-    let signing = |node: &assay_validator::Node| node.consensus().borrow().signing;
-    assert!(!signing(&fourth), "its key may have signed at the next height");
-    for nonce in 4..=9 {
-        first.submit(&network.chain.transfer(nonce, 1)).await.expect("committed");
-    }
-    let mut status = fourth.consensus();
-    let waited = tokio::time::timeout(PATIENCE, status.wait_for(|status| status.signing)).await;
-    assert!(waited.is_ok(), "it watches still");
-    nodes.push(fourth);
-    agree(&nodes).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_validator_that_signed_twice_is_removed_and_the_others_go_on() {
     let network = Network::new(4);
     let nodes = network.start_all().await;

@@ -7,7 +7,7 @@ use super::{Lies, Running, honest};
 use crate::support::network::{Network, agree, calls, ready};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_catches_up_takes_no_block_without_a_true_certificate() {
+async fn a_node_that_catches_up_takes_no_block_without_a_true_certificate_slow() {
     let network = Network::new(4);
     let mut nodes = honest(&network).await;
     let decided = |bytes: Vec<u8>, mut certificate: CommitCertificate| {
