@@ -20,7 +20,7 @@ BENCH_MODELS ?= mlp lenet5
 # Proof system of the demo: groth16 or halo2.
 SYSTEM ?= groth16
 
-.PHONY: help setup demo devnet test test-slow fmt lint verifier bench regenerate grpc-check
+.PHONY: help setup demo devnet test test-slow fmt lint verifier bench regenerate onnx-tests grpc-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ bench: setup ## what setup, proof and verification cost (BENCH_MODELS=".." BENCH
 
 regenerate: setup ## write the golden files anew: a pinned key, a proof, sizes
 	ASSAY_REGENERATE=1 cargo test --release --locked -p assay-prover --test it golden
+
+onnx-tests: setup ## the ONNX project's own node tests, imported and compared (installs onnx into .venv; ONNX_ARGS="--fast")
+	scripts/progress cargo build --release --locked -p assay
+	bench/onnx/node_tests.py $(ONNX_ARGS)
 
 grpc-check: setup ## call a validator with a gRPC client of others (installs buf into .venv)
 	scripts/progress cargo build --release --locked -p assay

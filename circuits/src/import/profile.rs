@@ -212,10 +212,11 @@ fn gains(network: &Network, activations: &Activations) -> Vec<f64> {
     (0..network.layers.len()).map(&mut gain).collect()
 }
 
-/// Greatest minus least value, never 0.
+/// Greatest minus least value, 0 among them as in every integer type; never 0.
 pub fn output_range(values: &[Vec<f64>]) -> f64 {
     let (lo, hi) = range(values);
-    if hi > lo { hi - lo } else { hi.abs().max(1.0) }
+    let range = hi.max(0.0) - lo.min(0.0);
+    if range > 0.0 { range } else { 1.0 }
 }
 
 /// Mean squared difference of two batches.

@@ -80,7 +80,9 @@ fn choose(
         Kind::Map(_) | Kind::Sum { .. } | Kind::Select(_) => plain,
         Kind::Function(_) | Kind::Functions { .. } => {
             let operand = layer.inputs[0];
-            let wide = span(types[operand]) >= 1 << table_bits(bits);
+            // An index that is rounded finds another row: whole numbers keep steps of 1.
+            let whole = types[operand].scale == 1.0;
+            let wide = !whole && span(types[operand]) >= 1 << table_bits(bits);
             Choice { argument: wide.then(|| narrow(operand)), ..plain }
         }
         Kind::Product(_) | Kind::MatMul(..) => {
