@@ -20,7 +20,11 @@ BENCH_MODELS ?= mlp lenet5
 # Proof system of the demo: groth16 or halo2.
 SYSTEM ?= groth16
 
-.PHONY: help setup demo devnet test test-slow fmt lint verifier bench regenerate grpc-check
+# What `make fuzz` runs, and how long each.
+FUZZ_TARGETS ?=
+FUZZ_SECONDS ?= 60
+
+.PHONY: help setup demo devnet test test-slow fmt lint verifier bench regenerate grpc-check fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,3 +76,6 @@ regenerate: setup ## write the golden files anew: a pinned key, a proof, sizes
 grpc-check: setup ## call a validator with a gRPC client of others (installs buf into .venv)
 	scripts/progress cargo build --release --locked -p assay
 	scripts/grpc-check
+
+fuzz: setup ## feed every decoder arbitrary bytes (nightly Rust; FUZZ_SECONDS=.. FUZZ_TARGETS="..")
+	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
