@@ -1,4 +1,4 @@
-//! The program's own files: arrays of NumPy (`.npy`, `.npz`) and proofs.
+//! The program's own files: arrays of NumPy (`.npy`, `.npz`), proofs, openings of commitments.
 #![no_main]
 #![expect(dead_code, reason = "the program uses more of these modules than their decoders")]
 
@@ -10,6 +10,8 @@ use assay_fuzz::HONEST;
 use ndarray_npy::{NpzWriter, WriteNpyExt};
 use proof_file::ProofFile;
 
+#[path = "../../src/opening.rs"]
+mod opening;
 #[path = "../../src/output.rs"]
 mod output;
 #[path = "../../src/proof_file.rs"]
@@ -26,10 +28,12 @@ fn seeds() {
     let (model, statement, proof) =
         (HONEST.prover.model_id(), HONEST.statement.clone(), HONEST.proof.clone());
     let proof = ProofFile { model, statement, proof }.to_bytes().expect("a small proof");
-    assay_fuzz::seed("files", [npy, npz, proof]);
+    let opening =
+        format!(r#"{{"inputs":{{"x":{{"salt":"{}","values":[1,-2]}}}},"outputs":{{}}}}"#, "ab".repeat(32));
+    assay_fuzz::seed("files", [npy, npz, proof, opening.into_bytes()]);
 }
 
-/// Arrays are read from files only.
+/// Arrays and openings are read from files only.
 static FILE: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::temp_dir().join(format!("assay-fuzz-{}", std::process::id())));
 
@@ -39,6 +43,7 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
     }
     let written = std::fs::File::create(&*FILE).and_then(|mut file| file.write_all(bytes));
     written.expect("the temporary folder can be written");
+    let _ = opening::Opening::read(&FILE);
     match tensors::read(&FILE) {
         Ok(tensors::Arrays::One(array)) => check(&array),
         Ok(tensors::Arrays::Named(arrays)) => arrays.values().for_each(check),

@@ -5,7 +5,15 @@ use assay_circuits::ir::Graph;
 use assay_circuits::samples;
 
 fn seeds() {
-    let graphs = [samples::cell(), samples::maximum(), samples::dense(), samples::convolution()];
+    let graphs = [
+        samples::cell(),
+        samples::maximum(),
+        samples::dense(),
+        samples::convolution(),
+        samples::function(),
+        samples::product(),
+        samples::attention().committing(true, true),
+    ];
     assay_fuzz::seed("model", graphs.map(|graph| graph.to_bytes()));
 }
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 use assay_circuits::samples;
-use assay_fuzz::{HONEST, changed};
+use assay_fuzz::{HONEST, INPUT, changed};
 use assay_prover::groth16::{Prover, ProvingKey};
 use assay_verifier::proof::verify;
 
@@ -35,8 +35,8 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
     if let Ok(key) = ProvingKey::read(&other[..], &graph)
         && let Ok(prover) = Prover::new(graph, key)
     {
-        let trace = prover.graph().run(&HONEST.statement.inputs).expect("the input fits");
-        if let Ok((statement, proof)) = prover.prove(&trace, [7; 32]) {
+        let trace = prover.graph().run(&[INPUT.to_vec()]).expect("the input fits");
+        if let Ok((statement, proof)) = prover.prove(&trace, [7; 32], &[]) {
             assert!(verify(prover.verifying_key(), &statement, &proof).is_ok());
         }
     }

@@ -17,6 +17,8 @@ use assay_verifier::proof::Statement;
 use assay_verifier::propose::propose;
 use assay_verifier::state::{KeyCache, Record, State};
 
+pub mod graphs;
+
 /// ONNX files made by hand, as the importer's tests make them.
 #[path = "../../circuits/tests/it/import/onnx.rs"]
 pub mod onnx;
@@ -67,14 +69,14 @@ pub struct Honest {
 }
 
 impl Honest {
-    fn new(graph: Graph, input: Vec<i32>) -> Self {
+    fn new(graph: Graph) -> Self {
         let key = setup(&graph, Secret::Seed([1; 32]), None, &|_, _| ());
         let verifying_key = key.verifying_key().to_vec();
         let mut proving_key = Vec::new();
         key.write(&mut proving_key).expect("a Vec takes any number of bytes");
         let prover = prover(&proving_key, graph);
-        let trace = prover.graph().run(&[input]).expect("the input fits");
-        let (statement, proof) = prover.prove(&trace, [7; 32]).expect("honest");
+        let trace = prover.graph().run(&[INPUT.to_vec()]).expect("the input fits");
+        let (statement, proof) = prover.prove(&trace, [7; 32], &[]).expect("honest");
         Self { prover, proving_key, verifying_key, statement, proof }
     }
 }
@@ -86,7 +88,10 @@ fn prover(key: &[u8], graph: Graph) -> Prover {
 }
 
 /// Two layers, three inputs, two outputs.
-pub static HONEST: LazyLock<Honest> = LazyLock::new(|| Honest::new(samples::dense(), vec![1, 2, 3]));
+pub static HONEST: LazyLock<Honest> = LazyLock::new(|| Honest::new(samples::dense()));
+
+/// What [`HONEST`]'s proof is about.
+pub const INPUT: [i32; 3] = [1, 2, 3];
 
 /// A chain of one validator, on which [`HONEST`]'s model is registered and one job was proven.
 pub struct Chain {
@@ -123,13 +128,14 @@ fn chain() -> Chain {
     let model = RegisterModel { model_id, name: "dense".into(), verifying_key };
     let registration = RegisterMiner { endpoint: "http://miner:1".into(), model_ids: vec![model_id] };
 
-    let inputs = HONEST.statement.inputs.clone();
+    let trace = HONEST.prover.graph().run(&[INPUT.to_vec()]).expect("the input fits");
+    let graph = HONEST.prover.graph();
+    let (inputs, outputs) = (trace.inputs(graph), trace.outputs(graph));
     let job = client.sign(&chain, Job { model_id, inputs, nonce: 1, max_price: 10, deadline_ms: 1000 });
     let job_id = job.id(&chain);
-    let trace = HONEST.prover.graph().run(&HONEST.statement.inputs).expect("the input fits");
     let binding = job_binding(&chain, &job_id, &miner.public_key());
-    let (statement, proof) = HONEST.prover.prove(&trace, binding).expect("honest");
-    let output = Output { job_id, outputs: statement.outputs, compute_us: 1 };
+    let (_, proof) = HONEST.prover.prove(&trace, binding, &[]).expect("honest");
+    let output = Output { job_id, outputs, compute_us: 1 };
     let output = miner.sign(&chain, output).into_envelope();
     let proof = miner.sign(&chain, Proof { job_id, proof, prove_us: 1 }).into_envelope();
     let evidence = Evidence {
