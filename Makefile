@@ -20,7 +20,15 @@ BENCH_MODELS ?= mlp lenet5
 # Proof system of the demo: groth16 or halo2.
 SYSTEM ?= groth16
 
-.PHONY: help setup demo devnet test test-slow fmt lint verifier bench regenerate onnx-tests grpc-check
+# What `make peers` compares, and what `make plot` draws.
+PEERS_MODELS ?= mlp lenet5
+PLOT_RESULTS ?= $(sort $(wildcard bench/results/2*.json))
+
+# What `make fuzz` runs, and how long each.
+FUZZ_TARGETS ?=
+FUZZ_SECONDS ?= 60
+
+.PHONY: help setup demo devnet test test-slow fmt lint verifier bench bench-steps peers plot regenerate onnx-tests grpc-check fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +77,19 @@ bench: setup ## what setup, proof and verification cost (BENCH_MODELS=".." BENCH
 regenerate: setup ## write the golden files anew: a pinned key, a proof, sizes
 	ASSAY_REGENERATE=1 cargo test --release --locked -p assay-prover --test it golden
 
+bench-steps: setup ## what single steps cost: sums of points, transforms, witness, proof, batches (two minutes)
+	scripts/progress cargo bench --locked -p assay-bench --bench steps -- $(BENCH_ARGS)
+
+peers: setup ## EZKL beside us, on the same models (PEERS_MODELS=".." BENCH_ARGS=".."; installs it into .venv)
+	scripts/progress cargo build --release --locked -p assay-bench
+	cargo run --quiet --release --locked -p assay-bench -- peers $(PEERS_MODELS) $(BENCH_ARGS)
+
+plot: ## draw bench/results/prove.svg from the raw results (installs matplotlib into .venv)
+	test -x .venv/bin/python || python3 -m venv .venv
+	.venv/bin/python -c 'import matplotlib' 2>/dev/null || \
+		.venv/bin/python -m pip install --quiet --disable-pip-version-check -r bench/plot-requirements.txt
+	.venv/bin/python bench/plot.py $(PLOT_RESULTS)
+
 onnx-tests: setup ## the ONNX project's own node tests, imported and compared (installs onnx into .venv; ONNX_ARGS="--fast")
 	scripts/progress cargo build --release --locked -p assay
 	bench/onnx/node_tests.py $(ONNX_ARGS)
@@ -76,3 +97,6 @@ onnx-tests: setup ## the ONNX project's own node tests, imported and compared (i
 grpc-check: setup ## call a validator with a gRPC client of others (installs buf into .venv)
 	scripts/progress cargo build --release --locked -p assay
 	scripts/grpc-check
+
+fuzz: setup ## feed every decoder arbitrary bytes (nightly Rust; FUZZ_SECONDS=.. FUZZ_TARGETS="..")
+	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)

@@ -4,7 +4,10 @@ mod demo;
 mod digits;
 mod layout;
 mod models;
+mod peers;
 mod prove;
+mod results;
+mod table;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -26,6 +29,8 @@ enum Command {
     Prove(prove::Arguments),
     /// Draw the halo2 circuit of a model
     Layout(layout::Arguments),
+    /// EZKL and this prover in turn on the same ONNX files, and the ratios
+    Peers(peers::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +43,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Prove(arguments) => prove::run(arguments),
         Command::Layout(arguments) => layout::run(arguments),
+        Command::Peers(arguments) => peers::run(arguments),
     };
     match found {
         Ok(true) => ExitCode::SUCCESS,

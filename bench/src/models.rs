@@ -14,8 +14,8 @@ use ndarray_npy::NpzReader;
 const TRAINED: [&str; 2] = ["mlp", "lenet5"];
 /// Models that `generate.py` makes.
 const GENERATED: [&str; 3] = ["cnn264k", "dense4m", "mnist2m"];
-/// The interpreter with what `generate.py` needs, from the root of the repository.
-const PYTHON: &str = ".venv/bin/python";
+/// The interpreter of the scripts here, from the root of the repository.
+pub const PYTHON: &str = ".venv/bin/python";
 
 /// A model to be imported.
 #[derive(Clone, Debug)]
@@ -26,6 +26,11 @@ pub struct Source {
     pub path: PathBuf,
     /// Samples of the input `image`, where there are any.
     pub calibration: Option<PathBuf>,
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// A file of this folder's `models`.
@@ -52,7 +57,7 @@ pub fn find(name: &str) -> Result<Source> {
 
 /// A model in `target/models`, made if it is missing.
 fn generated(name: &str) -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let path = root.join("target/models").join(format!("{name}.onnx"));
     if path.exists() {
         return Ok(path);

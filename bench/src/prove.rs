@@ -15,6 +15,7 @@ mod report;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, Write};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -27,8 +28,9 @@ use assay_verifier::proof::{Statement, VerifyingKey, verify, verify_batch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::models;
+use crate::{models, results};
 use floor::Floor;
+pub use report::median;
 use report::{Report, Times};
 
 /// Proofs of a batch.
@@ -47,6 +49,9 @@ pub struct Arguments {
     /// Print a JSON object
     #[arg(long)]
     json: bool,
+    /// Put the figures into a file of results with the machine's description; other models in it stay
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// Measures and reports.
@@ -106,11 +111,14 @@ pub fn run(arguments: Arguments) -> Result<bool> {
         load_seconds,
         times,
         floor: floor.into_times(),
-        batch_seconds: report::median(&mut batches),
+        batch_seconds: median(&mut batches),
         batch: BATCH,
         setup_peak_bytes,
         prove_peak_bytes,
     });
+    if let Some(path) = &arguments.out {
+        results::put(path, serde_json::to_value(&report)?)?;
+    }
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use assay_proto::PublicKey;
 use assay_proto::receipt::Verdict;
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::Table;
 
 use super::client::Attempt;
 use super::network::{PRICE, Standing};
+use crate::table::table;
 
 /// A row for every attempt.
 pub fn attempts(attempts: &[Attempt], names: &BTreeMap<PublicKey, &'static str>) -> Table {
@@ -62,23 +63,6 @@ pub fn summary(attempts: &[Attempt], digits: usize) -> String {
         verified().count(),
         right.count()
     )
-}
-
-/// Lines above, below and under the header; rows stay close together.
-const STYLE: TableStyle = TableStyle::new()
-    .top_border(LineStyle::none().fill('─').junction('─'))
-    .header_separator(LineStyle::none().fill('─').junction('─'))
-    .bottom_border(LineStyle::none().fill('─').junction('─'));
-
-fn table(header: &[&str], numbers: &[usize]) -> Table {
-    let mut table = Table::new();
-    table.load_style(STYLE).set_header(header.iter().copied());
-    for &column in numbers {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
 fn millis(duration: Option<Duration>) -> String {

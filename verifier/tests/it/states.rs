@@ -102,6 +102,22 @@ fn damaged_records_are_refused_or_give_another_root() {
 }
 
 #[test]
+fn a_set_that_is_out_of_order_or_names_something_twice_is_refused() {
+    let mut world = World::ready();
+    world.commit(world.verified(&[(3, 0, 500), (5, 0, 500)]));
+    let is_client = |record: &Record| matches!(record, Record::Client(..));
+    let record = world.state.records().find(is_client).expect("the client has settled jobs");
+    let value = record.value();
+    // The floor, the number of closed nonces, the nonces.
+    let (three, five) = (3_u64.to_le_bytes(), 5_u64.to_le_bytes());
+    assert_eq!(value[8..28], [&[2, 0, 0, 0], &three[..], &five[..]].concat());
+    for set in [[five, three], [three, three]] {
+        let changed = [&value[..12], &set.concat(), &value[28..]].concat();
+        assert!(Record::decode(&record.key(), &changed).is_err());
+    }
+}
+
+#[test]
 fn records_with_a_part_missing_or_unknown_are_refused() {
     let world = lived();
     let store = stored(&world.state);
