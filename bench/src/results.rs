@@ -73,7 +73,8 @@ impl Machine {
         let kib = field(&read("/proc/meminfo"), "MemTotal:")
             .and_then(|value| value.trim_end_matches("kB").trim().parse::<u64>().ok());
         let rustc = Command::new("rustc").arg("--version").current_dir(crate::models::root()).output();
-        let rustc = rustc.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let rustc =
+            rustc.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
         Self {
             cpu: field(&read("/proc/cpuinfo"), "model name\t:").unwrap_or_else(unknown),
             cores: std::thread::available_parallelism().map_or(1, usize::from),

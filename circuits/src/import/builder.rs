@@ -412,9 +412,13 @@ impl Builder {
             Value::Chain(chain) => {
                 let chain = &builder.chains[chain];
                 let shown = |activation| builder.outputs.iter().any(|output| output.activation == activation);
-                // What is put together of parts is no result of a cell.
-                matches!(chain.layer.kind, Kind::Select(_) | Kind::Functions { .. })
-                    || chain.activation.is_some_and(shown)
+                // What is put together of parts, and the greatest of a table's values, are no results of a cell.
+                let parts = match chain.layer.kind {
+                    Kind::Select(_) | Kind::Functions { .. } => true,
+                    Kind::Function(_) => !chain.layer.pools.is_empty(),
+                    Kind::Map(_) | Kind::Sum { .. } | Kind::Product(_) | Kind::MatMul(..) => false,
+                };
+                parts || chain.activation.is_some_and(shown)
             }
         };
         let value = if taken(x.value, self) {
@@ -550,7 +554,9 @@ impl Builder {
     /// The layer that ends in a tensor: a copy that can be extended, or an identity over what cannot.
     fn open(&mut self, name: &str, x: &View) -> Layer {
         match x.value {
-            Value::Chain(chain) if !matches!(self.chains[chain].layer.kind, Kind::Select(_)) => {
+            Value::Chain(chain)
+                if !matches!(self.chains[chain].layer.kind, Kind::Select(_) | Kind::Functions { .. }) =>
+            {
                 let chain = &self.chains[chain];
                 // Products and tables cost constraints: what is read already is not made again.
                 let costs = !matches!(chain.layer.kind, Kind::Map(_) | Kind::Sum { .. });

@@ -245,6 +245,11 @@ impl Lowering {
             .ok_or_else(|| ModelError::node(node_name(node), "operands do not broadcast"))?;
         self.check_elements(node, &shape)?;
         let r#type = if a.r#type() == Type::Float { a.r#type() } else { b.r#type() };
+        if let (Pair::Divide, Value::Wire(..), Value::Constant(c)) = (pair, a, b)
+            && c.values.contains(&0.0)
+        {
+            return Err(ModelError::node(node_name(node), "division by zero"));
+        }
         let result = match (a, b) {
             (Value::Constant(_), Value::Constant(_)) => {
                 let (Value::Constant(a), Value::Constant(b)) =

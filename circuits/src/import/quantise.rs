@@ -87,7 +87,7 @@ struct Emission {
 
 impl Emission {
     fn layer(&mut self, layer: &Layer, choice: &Choice, means: &[f64]) -> Result<(), ModelError> {
-        let (mut tensor, to, scale) = match &layer.kind {
+        let (tensor, to, scale) = match &layer.kind {
             Kind::Map(map) => self.map(layer, map, choice, means)?,
             Kind::Sum { factors, bias } => self.sum(layer, factors, *bias, choice)?,
             Kind::Product(_) => self.product(layer, Op::Multiply, choice)?,
@@ -96,16 +96,7 @@ impl Emission {
             Kind::Functions { functions, which } => return self.functions(layer, functions, which, choice),
             Kind::Select(index) => return self.select(layer, index, choice),
         };
-        let mut shape = to;
-        for pool in &layer.pools {
-            tensor = self.reshaped(&pool.name, tensor, &shape, &pool.from);
-            let op = match pool.over {
-                Over::Window(window) => Op::MaxPool2d(window),
-                Over::Group(size) => Op::Max(size),
-            };
-            tensor = self.push(pool.name.clone(), op, vec![tensor], pool.to.clone());
-            shape = pool.to.clone();
-        }
+        let (tensor, _) = self.pooled(layer, tensor, to);
         self.requantize(layer, tensor, layer.shape().clone(), choice.shift, scale);
         Ok(())
     }
@@ -205,8 +196,22 @@ impl Emission {
         let (tensor, x) = self.argument(layer, choice)?;
         let table = tabulated(function, x, layer.clamp, choice.quant);
         let tensor = self.push(layer.name.clone(), Op::Table(table), vec![tensor], layer.to.clone());
-        self.activations.push((tensor, layer.to.clone(), choice.quant));
+        // The greatest of values of a type is one of it.
+        let (tensor, shape) = self.pooled(layer, tensor, layer.to.clone());
+        self.activations.push((tensor, shape, choice.quant));
         Ok(())
+    }
+
+    /// The layer's maxima, in order.
+    fn pooled(&mut self, layer: &Layer, tensor: TensorId, shape: Shape) -> (TensorId, Shape) {
+        layer.pools.iter().fold((tensor, shape), |(tensor, shape), pool| {
+            let tensor = self.reshaped(&pool.name, tensor, &shape, &pool.from);
+            let op = match pool.over {
+                Over::Window(window) => Op::MaxPool2d(window),
+                Over::Group(size) => Op::Max(size),
+            };
+            (self.push(pool.name.clone(), op, vec![tensor], pool.to.clone()), pool.to.clone())
+        })
     }
 
     /// Elements with one function each are brought together, looked up, and put back in their places.

@@ -179,6 +179,9 @@ impl Lowering {
                 size => usize::try_from(size).unwrap_or(0),
             });
         }
+        if wanted.iter().filter(|&&size| size == -1).count() > 1 {
+            return Err(ModelError::node(node_name(node), "more than one size is left open"));
+        }
         if let Some(free) = wanted.iter().position(|&size| size == -1) {
             let known: usize = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0);
             shape[free] = x.elements().checked_div(known).unwrap_or(0);

@@ -329,3 +329,29 @@ fn two_outputs_share_a_trunk_and_two_inputs_stay_apart() {
         "the trunk is computed once"
     );
 }
+
+#[test]
+fn the_greatest_of_a_functions_values() {
+    let model =
+        Onnx::new(&[1, 3, 8]).node("Tanh", &["x"], "t", vec![]).node("GlobalMaxPool", &["t"], "y", vec![]);
+    let graph = agrees(model, (-2.0, 2.0));
+    assert!(graph.nodes().iter().any(|node| matches!(node.op, Op::Table(_))));
+}
+
+#[test]
+fn a_function_spelt_out_is_one_table() {
+    let model =
+        Onnx::new(&[1, 16]).node("Sigmoid", &["x"], "s", vec![]).node("Mul", &["x", "s"], "y", vec![]);
+    let graph = agrees(model, (-4.0, 4.0));
+    let tables = graph.nodes().iter().filter(|node| matches!(node.op, Op::Table(_))).count();
+    assert_eq!((tables, graph.nodes().iter().any(|node| node.op == Op::Multiply)), (1, false));
+}
+
+#[test]
+fn sums_and_products_of_two_activations() {
+    let model =
+        Onnx::new(&[1, 12]).weights("w", &[12, 12], -0.5, 0.5).node("MatMul", &["x", "w"], "h", vec![]);
+    let model = model.node("Mul", &["x", "h"], "p", vec![]).node("Add", &["p", "x"], "y", vec![]);
+    let graph = agrees(model, (-1.0, 1.0));
+    assert!(graph.nodes().iter().any(|node| node.op == Op::Multiply));
+}

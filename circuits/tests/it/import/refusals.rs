@@ -51,11 +51,14 @@ fn the_model_that_the_others_are_made_from_is_imported() {
 
 #[test]
 fn weights_that_are_no_numbers_name_their_node() {
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+    let with = |bad: f32| {
         let mut model = dense();
         model.graph().initializer[0].raw_data[8..12].copy_from_slice(&bad.to_le_bytes());
-        names(&refused(&model), &["node y", "\"w\"", "element 2"]);
-    }
+        refused(&model)
+    };
+    names(&with(f32::NAN), &["node y", "\"w\"", "element 2"]);
+    names(&with(f32::INFINITY), &["node y", "inf"]);
+    names(&with(f32::NEG_INFINITY), &["node y", "-inf"]);
     let mut model = dense();
     let weights = &mut model.graph().initializer[0];
     (weights.raw_data, weights.float_data) = (Vec::new(), vec![f32::NAN; 24]);
@@ -93,7 +96,7 @@ fn what_is_no_onnx_file_is_refused() {
 
 #[test]
 fn operator_sets_outside_the_known_ones_are_refused() {
-    for version in [0, 6, 26, i64::MAX] {
+    for version in [0, 6, 29, i64::MAX] {
         let mut model = dense();
         model.proto.opset_import[0].version = version;
         names(&refused(&model), &["operator set", &version.to_string()]);
@@ -103,64 +106,12 @@ fn operator_sets_outside_the_known_ones_are_refused() {
 #[test]
 fn unsupported_operators_are_named_with_what_they_need() {
     let unary = |op: &str| Onnx::new(&[1, 6]).node(op, &["x"], "y", vec![]);
-    for op in ["Softmax", "Sigmoid", "Tanh", "LeakyRelu", "Exp", "ArgMax", "LSTM", "If", "NoSuchOperator"] {
+    for op in ["TopK", "GridSample", "NonZero", "Loop", "BitShift", "NoSuchOperator"] {
         unsupported(unary(op), "y", op);
     }
     let mut foreign = unary("Relu");
     foreign.graph().node[0].domain = "com.example".into();
     names(&unsupported(foreign, "y", "Relu"), &["standard"]);
-}
-
-#[test]
-fn products_and_sums_of_activations_are_refused() {
-    let two = || Onnx::new(&[1, 6]).node("Relu", &["x"], "r", vec![]);
-    for op in ["Add", "Sub", "Mul", "Div", "Max", "Min"] {
-        unsupported(two().node(op, &["x", "r"], "y", vec![]), "y", op);
-    }
-    let square = Onnx::new(&[4, 4]);
-    unsupported(square.node("MatMul", &["x", "x"], "y", vec![]), "y", "MatMul");
-}
-
-#[test]
-fn a_division_by_an_activation_is_refused() {
-    let model = Onnx::new(&[1, 6]).constant("one", &[], &[1.0]);
-    unsupported(model.node("Div", &["one", "x"], "y", vec![]), "y", "Div");
-}
-
-#[test]
-fn batches_are_refused() {
-    let model = Onnx::new(&[2, 6]).weights("w", &[6, 4], -1.0, 1.0);
-    names(&unsupported(model.node("MatMul", &["x", "w"], "y", vec![]), "y", "MatMul"), &["batch"]);
-    let model = Onnx::new(&[2, 3, 5, 5]).weights("w", &[4, 3, 2, 2], -1.0, 1.0);
-    names(&unsupported(model.node("Conv", &["x", "w"], "y", vec![]), "y", "Conv"), &["batch"]);
-}
-
-#[test]
-fn a_convolution_of_a_transposed_image_is_refused() {
-    let model = Onnx::new(&[1, 5, 5, 3]).weights("w", &[4, 3, 2, 2], -1.0, 1.0);
-    let model = model.node("Transpose", &["x"], "t", vec![ints("perm", &[0, 3, 1, 2])]);
-    unsupported(model.node("Conv", &["t", "w"], "y", vec![]), "y", "Transpose before Conv");
-}
-
-#[test]
-fn bounds_that_exclude_zero_are_refused() {
-    for (lo, hi) in [(0.5, 2.0), (-2.0, -0.5), (-2.0, 0.0)] {
-        let model = Onnx::new(&[1, 6]).constant("lo", &[], &[lo]).constant("hi", &[], &[hi]);
-        unsupported(model.node("Clip", &["x", "lo", "hi"], "y", vec![]), "y", "Clip");
-    }
-}
-
-#[test]
-fn an_average_that_leaves_its_padding_out_is_refused() {
-    let pool = vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])];
-    let model = Onnx::new(&[1, 2, 6, 6]).node("AveragePool", &["x"], "y", pool);
-    unsupported(model, "y", "AveragePool");
-}
-
-#[test]
-fn an_output_that_depends_on_no_input_is_refused() {
-    let model = Onnx::new(&[1, 6]).constant("c", &[1, 2], &[1.0, 2.0]).node("Relu", &["c"], "y", vec![]);
-    names(&refused(&model.output("y")), &["output y"]);
 }
 
 #[test]
@@ -189,7 +140,7 @@ fn sizes_beyond_the_limits_are_refused_before_anything_is_allocated() {
     let outer =
         Onnx::new(&[1, 6]).weights("a", &[1 << 15, 1], 0.0, 1.0).weights("b", &[1, 1 << 15], 0.0, 1.0);
     let outer = outer.node("Add", &["a", "b"], "c", vec![]).node("Add", &["x", "c"], "y", vec![]).output("y");
-    names(&refused(&outer), &["constant expression c", "limit"]);
+    names(&refused(&outer), &["number of elements of c", "limit"]);
 }
 
 #[test]
@@ -235,14 +186,14 @@ fn inputs_of_other_types_are_refused() {
     else {
         panic!("expected a tensor")
     };
-    kind.elem_type = DataType::Int64 as i32;
-    names(&refused(&model), &["input x", "float32"]);
+    kind.elem_type = DataType::String as i32;
+    names(&refused(&model), &["input x", "numbers"]);
 }
 
 #[test]
-fn quantised_weights_are_refused() {
+fn weights_that_are_no_real_numbers_are_refused() {
     let mut model = Onnx::new(&[1, 6]);
-    model.graph().initializer.push(tensor("w", DataType::Float16, &[6, 4], vec![0; 48]));
+    model.graph().initializer.push(tensor("w", DataType::Complex64, &[6, 4], vec![0; 192]));
     names(&refused(&model.node("MatMul", &["x", "w"], "y", vec![]).output("y")), &["\"w\"", "data type"]);
 }
 
@@ -285,7 +236,8 @@ fn options_outside_their_range_are_refused() {
 #[test]
 fn a_reference_for_another_models_graph_is_refused() {
     let graph = import::onnx(&dense().bytes(), &Options::default()).unwrap().graph;
-    let other = Onnx::new(&[1, 7]).node("Relu", &["x"], "y", vec![]).output("y");
+    let other = Onnx::new(&[1, 7]).weights("w", &[7, 4], 0.0, 1.0).node("MatMul", &["x", "w"], "y", vec![]);
+    let other = other.output("y");
     assert!(import::Reference::of(&other.bytes(), &graph, &BTreeMap::new()).is_err());
     let renamed = Onnx::new(&[1, 6]).node("Relu", &["x"], "z", vec![]).output("z");
     assert!(import::Reference::of(&renamed.bytes(), &graph, &BTreeMap::new()).is_err());
@@ -332,12 +284,6 @@ fn a_pool_that_would_take_minutes_is_refused() {
     ];
     let model = Onnx::new(&[1, 1, 1, 1]).node("MaxPool", &["x"], "y", pool).output("y");
     names(&refused(&model), &["comparisons", "limit"]);
-}
-
-#[test]
-fn axes_that_are_computed_are_refused() {
-    let model = Onnx::new(&[1, 1, 6]).integers("one", &[1]).node("Identity", &["one"], "axes", vec![]);
-    names(&refused(&model.node("Squeeze", &["x", "axes"], "y", vec![]).output("y")), &["node y", "\"axes\""]);
 }
 
 #[test]
