@@ -69,7 +69,7 @@ impl Prover {
     }
 
     /// Proves an inference for a job and checks the proof before it is handed out. `salts` hide the values of the ports
-    /// that the model commits to, one a port; see [`draw_salts`].
+    /// that the model commits to, one a port; see [`super::draw_salts`].
     pub fn prove(
         &self,
         trace: &Trace,
