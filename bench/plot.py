@@ -27,9 +27,10 @@ def read(paths: list[Path]) -> tuple[dict, dict, str]:
         machines[f"{machine['cpu']}, {machine['cores']} cores"] = path
         for entry in content["results"]:
             model = entry["model"]
-            if "ezkl" in entry:
-                reports[model], ezkl[model] = entry["assay"], entry["ezkl"]
-            elif model not in ezkl:
+            if entry.get("peer") == "EZKL":
+                ours = {report["system"]: report for report in entry["assay"]}
+                reports[model], ezkl[model] = ours["groth16"], entry["ezkl"]
+            elif model not in ezkl and entry.get("system", "groth16") == "groth16":
                 reports[model] = entry
     if len(machines) != 1:
         raise SystemExit(f"the results are of different machines: {', '.join(machines) or 'none'}")

@@ -6,6 +6,7 @@
 mod audit;
 mod connection;
 mod devnet;
+mod epoch;
 mod infer;
 mod key;
 mod miner;
@@ -57,6 +58,8 @@ enum Command {
     Infer(infer::Arguments),
     /// Check an exported log, every proof and every reward of it, without a network
     Audit(audit::Arguments),
+    /// Run the epoch function alone, on stakes and weights from a file
+    Epoch(epoch::Arguments),
 }
 
 /// What a command found.
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Miner(arguments) => miner::run(arguments),
         Command::Infer(arguments) => infer::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),
+        Command::Epoch(arguments) => epoch::run(arguments),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

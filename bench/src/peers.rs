@@ -2,20 +2,21 @@
 //!
 //! Each side is a process of its own, so that its peak memory is its own. Both prove that public inputs give public
 //! outputs under fixed weights. EZKL quantises by itself; of several scales the one that proves fastest is compared
-//! with. A ratio says how many times EZKL's figure is ours.
+//! with. A ratio says how many times EZKL's figure is ours, for each of our proof systems.
 
 mod ezkl;
 mod report;
 mod srs;
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
+use assay_verifier::proof::ProofSystem;
 use serde_json::Value;
 
-use crate::{models, results};
+use crate::models;
+use crate::results::Destination;
 use ezkl::Ezkl;
 use report::Comparison;
 
@@ -36,12 +37,8 @@ pub struct Arguments {
     /// calibrated and 7 for mlp, else 7]
     #[arg(long, value_delimiter = ',')]
     scale: Vec<Scale>,
-    /// Print a JSON object a model
-    #[arg(long)]
-    json: bool,
-    /// Put the figures into a file of results with the machine's description; other models in it stay
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    destination: Destination,
 }
 
 /// How many bits EZKL keeps after the point.
@@ -88,25 +85,20 @@ pub fn run(arguments: Arguments) -> Result<bool> {
         };
         let figures = scales.into_iter().map(|scale| ezkl.run(&source, scale, arguments.runs));
         let figures = figures.collect::<Result<Vec<_>>>()?;
-        let comparison = Comparison::new(ours(name, arguments.runs)?, figures)?;
-        if let Some(path) = &arguments.out {
-            results::put(path, serde_json::to_value(&comparison)?)?;
-        }
-        if arguments.json {
-            println!("{}", serde_json::to_string(&comparison)?);
-        } else {
-            println!("{}", comparison.table());
-        }
+        let ours =
+            [ProofSystem::Groth16, ProofSystem::Halo2].map(|system| ours(name, system, arguments.runs));
+        let comparison = Comparison::new(ours.into_iter().collect::<Result<_>>()?, figures)?;
+        arguments.destination.put(&comparison, || println!("{}", comparison.table()))?;
     }
     Ok(true)
 }
 
 /// The report of `prove`, by a process of its own.
-fn ours(model: &str, runs: u32) -> Result<Value> {
-    eprintln!("assay {model}: import, setup, {runs} proofs");
+fn ours(model: &str, system: ProofSystem, runs: u32) -> Result<Value> {
+    eprintln!("assay {model}, {system}: import, setup, {runs} proofs");
     let program = std::env::current_exe().context("this program")?;
     let ran = Command::new(program)
-        .args(["prove", model, "--json", "--runs", &runs.to_string()])
+        .args(["prove", model, "--system", &system.to_string(), "--json", "--runs", &runs.to_string()])
         .stderr(Stdio::inherit())
         .output()
         .context("this program")?;

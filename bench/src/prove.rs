@@ -15,7 +15,6 @@ mod report;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, Write};
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -28,7 +27,8 @@ use assay_verifier::proof::{Statement, VerifyingKey, verify, verify_batch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::{models, results};
+use crate::models;
+use crate::results::Destination;
 use floor::Floor;
 pub use report::median;
 use report::{Report, Times};
@@ -46,12 +46,8 @@ pub struct Arguments {
     /// Proofs that are made and timed
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
-    /// Print a JSON object
-    #[arg(long)]
-    json: bool,
-    /// Put the figures into a file of results with the machine's description; other models in it stay
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    destination: Destination,
 }
 
 /// Measures and reports.
@@ -62,7 +58,7 @@ pub fn run(arguments: Arguments) -> Result<bool> {
     let import_seconds = began.elapsed().as_secs_f64();
     let graph = imported.graph;
     if arguments.system == ProofSystem::Halo2 {
-        return halo2::run(source.name, &graph, arguments.runs, arguments.json);
+        return halo2::run(source.name, &graph, arguments.runs, &arguments.destination);
     }
     let plan = Plan::new(&graph);
 
@@ -116,14 +112,7 @@ pub fn run(arguments: Arguments) -> Result<bool> {
         setup_peak_bytes,
         prove_peak_bytes,
     });
-    if let Some(path) = &arguments.out {
-        results::put(path, serde_json::to_value(&report)?)?;
-    }
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        report.print();
-    }
+    arguments.destination.put(&report, || report.print())?;
     Ok(true)
 }
 

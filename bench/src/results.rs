@@ -4,13 +4,42 @@
 //! { "date", "machine": { .. }, "results": [ { "model", "command", figures .. }, .. ] }
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// Where figures go.
+#[derive(Debug, clap::Args)]
+pub struct Destination {
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+    /// Put the figures into a file of results with the machine's description; other models in it stay
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Destination {
+    /// Keeps figures and shows them; `print` is for people.
+    pub fn put(&self, figures: &impl Serialize, print: impl FnOnce()) -> Result<()> {
+        if let Some(path) = &self.out {
+            put(path, serde_json::to_value(figures)?)?;
+        }
+        if self.json {
+            println!("{}", serde_json::to_string(figures)?);
+        } else {
+            print();
+        }
+        Ok(())
+    }
+}
+
+/// What tells figures of one model apart: two entries that have these in common are of the same measurement.
+const IDENTITY: [&str; 3] = ["model", "system", "peer"];
 
 /// Where the figures come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,9 +58,9 @@ struct Results {
     results: Vec<Value>,
 }
 
-/// Puts the figures of a model into a file, in the place of earlier ones of that model. A file of another machine is
+/// Puts the figures of a model into a file, in the place of earlier ones of the same measurement. A file of another machine is
 /// refused, since its figures cannot be compared.
-pub fn put(path: &Path, mut figures: Value) -> Result<()> {
+fn put(path: &Path, mut figures: Value) -> Result<()> {
     let machine = Machine::this();
     let mut results = match std::fs::read(path) {
         Ok(bytes) => {
@@ -49,7 +78,8 @@ pub fn put(path: &Path, mut figures: Value) -> Result<()> {
     };
     results.date = today();
     figures["command"] = command().into();
-    match results.results.iter_mut().find(|other| other["model"] == figures["model"]) {
+    let same = |other: &Value| IDENTITY.iter().all(|name| other[name] == figures[name]);
+    match results.results.iter_mut().find(|other| same(other)) {
         Some(other) => *other = figures,
         None => results.results.push(figures),
     }
@@ -126,16 +156,19 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_replaced_and_others_stay() {
+    fn a_measurement_is_replaced_and_others_stay() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.json");
-        for (model, seconds) in [("a", 1), ("b", 2), ("a", 3)] {
-            put(&path, json!({ "model": model, "seconds": seconds })).unwrap();
+        for (model, system, seconds) in [("a", "x", 1), ("b", "x", 2), ("a", "y", 3), ("a", "x", 4)] {
+            put(&path, json!({ "model": model, "system": system, "seconds": seconds })).unwrap();
         }
         let results: Results = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let figures =
             results.results.iter().map(|entry| (entry["model"].as_str(), entry["seconds"].as_u64()));
-        assert_eq!(figures.collect::<Vec<_>>(), [(Some("a"), Some(3)), (Some("b"), Some(2))]);
+        assert_eq!(
+            figures.collect::<Vec<_>>(),
+            [(Some("a"), Some(4)), (Some("b"), Some(2)), (Some("a"), Some(3))]
+        );
         assert!(results.results.iter().all(|entry| entry["command"].is_string()));
     }
 

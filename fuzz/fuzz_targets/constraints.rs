@@ -1,4 +1,4 @@
-//! An arbitrary small graph and an arbitrary input: the interpreter against the constraint system.
+//! An arbitrary small graph and an arbitrary input: the interpreter against the rank-1 constraint system.
 //!
 //! 1. Every value lies in its tensor's static range.
 //! 2. The witness of an inference satisfies every constraint and has its outputs, shown or committed to.
@@ -14,7 +14,7 @@ use assay_circuits::r1cs::Plan;
 use assay_circuits::r1cs::columns::{Column, Columns};
 use assay_circuits::r1cs::field::FieldWitness;
 use assay_circuits::r1cs::witness::{Forgery, Witness};
-use assay_fuzz::graphs;
+use assay_fuzz::graphs::{self, Operators};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 
 /// What a change adds to a value at most.
@@ -109,7 +109,7 @@ fn agree(
 }
 
 fn run(u: &mut Unstructured<'_>) -> Result<()> {
-    let Some(graph) = graphs::graph(u)? else { return Ok(()) };
+    let Some(graph) = graphs::graph(u, Operators::All)? else { return Ok(()) };
     // A commitment takes hundreds of rows.
     let committing = u.ratio(1, 16)?;
     let graph = if committing { graph.committing(u.arbitrary()?, true) } else { graph };

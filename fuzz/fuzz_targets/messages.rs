@@ -8,9 +8,11 @@ use assay_fuzz::CHAIN;
 use assay_proto::block::{Block, BlockHeader, CommitCertificate, CommittedBlock, Precommit};
 use assay_proto::genesis::Genesis;
 use assay_proto::job::{Job, Output, Proof};
+use assay_proto::operator::Backup;
 use assay_proto::receipt::Receipt;
 use assay_proto::report::EpochReport;
 use assay_proto::transaction::Transaction;
+use assay_proto::vote::{Proposal, Vote};
 use assay_proto::{
     BlockHash, Canonical, ChainId, Envelope, JobId, ModelId, PublicKey, Root, SecretKey, wire,
 };
@@ -67,6 +69,9 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
     message::<CommittedBlock>(bytes);
     message::<Genesis>(bytes);
     message::<EpochReport>(bytes);
+    message::<Vote>(bytes);
+    message::<Proposal>(bytes);
+    message::<Backup>(bytes);
 
     if let Ok(signed) = wire::Signed::decode(bytes)
         && let Ok(envelope) = Envelope::try_from(signed)

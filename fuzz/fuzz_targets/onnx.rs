@@ -1,8 +1,6 @@
 //! An ONNX file from a stranger: imported or refused, and what is imported is a model.
 #![no_main]
 
-use std::collections::BTreeMap;
-
 use assay_circuits::import::{self, Options, Reference};
 use assay_circuits::ir::Graph;
 use assay_fuzz::onnx::{Onnx, int, ints};
@@ -30,5 +28,5 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
         let bytes = imported.graph.to_bytes();
         assert!(Graph::from_bytes(&bytes).is_ok_and(|graph| graph == imported.graph));
     }
-    let _ = Reference::new(bytes, &BTreeMap::new());
+    let _ = Reference::new(bytes, &Options::default());
 });

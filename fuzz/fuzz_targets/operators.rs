@@ -8,42 +8,108 @@ use assay_fuzz::onnx::{Onnx, float, int, ints, string};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use tract_onnx::pb::AttributeProto;
 
-const OPERATORS: [&str; 35] = [
-    "Conv",
-    "Gemm",
-    "MatMul",
-    "BatchNormalization",
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Neg",
-    "Relu",
-    "Clip",
-    "Max",
-    "Min",
-    "MaxPool",
-    "AveragePool",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "ReduceMean",
-    "ReduceSum",
-    "ReduceMax",
-    "Reshape",
-    "Flatten",
-    "Squeeze",
-    "Unsqueeze",
-    "Transpose",
-    "Identity",
-    "Dropout",
-    "Constant",
-    "Shape",
-    "Gather",
-    "Concat",
-    "Slice",
-    "Cast",
-    "Softmax",
-    "LSTM",
+/// Every operator that is imported, and some that are not.
+const OPERATORS: &str = "Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast \
+    CastLike Ceil Celu CenterCropPad Clip Compress Concat Constant ConstantOfShape Conv ConvInteger ConvTranspose Cos Cosh \
+    CumSum DepthToSpace DequantizeLinear Div Dropout Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather \
+    GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual \
+    GroupNormalization HardSigmoid HardSwish Hardmax Identity If InstanceNormalization IsInf IsNaN LRN LSTM \
+    LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax Loop LpNormalization LpPool MatMul MatMulInteger Max \
+    MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg NegativeLogLikelihoodLoss NonZero Not OneHot Or PRelu Pad \
+    Pow QLinearConv QLinearMatMul QuantizeLinear RMSNormalization RNN Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum \
+    ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize \
+    ReverseSequence Round Scatter ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign Silu \
+    SimplifiedLayerNormalization Sin Sinh Size Slice Softmax SoftmaxCrossEntropyLoss Softplus Softsign SpaceToDepth Split \
+    Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Upsample Where Xor";
+
+const SIZES: [&str; 7] =
+    ["kernel_shape", "strides", "dilations", "output_shape", "output_padding", "split", "value_ints"];
+const AXES: [&str; 5] = ["axes", "starts", "ends", "perm", "pads"];
+const FLAGS: [&str; 22] = [
+    "transA",
+    "transB",
+    "keepdims",
+    "ceil_mode",
+    "count_include_pad",
+    "noop_with_empty_axes",
+    "allowzero",
+    "exclusive",
+    "reverse",
+    "upper",
+    "fmod",
+    "layout",
+    "linear_before_reset",
+    "input_forget",
+    "select_last_index",
+    "training_mode",
+    "antialias",
+    "exclude_outside",
+    "broadcast",
+    "time_axis",
+    "batch_axis",
+    "largest",
+];
+const NUMBERS: [&str; 16] = [
+    "axis",
+    "start",
+    "end",
+    "group",
+    "to",
+    "dtype",
+    "p",
+    "k",
+    "size",
+    "blocksize",
+    "num_groups",
+    "num_outputs",
+    "batch_dims",
+    "hidden_size",
+    "value_int",
+    "ignore_index",
+];
+const REALS: [&str; 13] = [
+    "alpha",
+    "beta",
+    "gamma",
+    "epsilon",
+    "min",
+    "max",
+    "bias",
+    "lambd",
+    "clip",
+    "ratio",
+    "value",
+    "value_float",
+    "cubic_coeff_a",
+];
+const TEXTS: [(&str, &str); 27] = [
+    ("auto_pad", "SAME_UPPER"),
+    ("auto_pad", "SAME_LOWER"),
+    ("auto_pad", "VALID"),
+    ("mode", "reflect"),
+    ("mode", "edge"),
+    ("mode", "wrap"),
+    ("mode", "linear"),
+    ("mode", "cubic"),
+    ("mode", "CRD"),
+    ("direction", "reverse"),
+    ("direction", "bidirectional"),
+    ("reduction", "sum"),
+    ("reduction", "none"),
+    ("reduction", "mul"),
+    ("reduction", "max"),
+    ("approximate", "tanh"),
+    ("nearest_mode", "ceil"),
+    ("nearest_mode", "round_prefer_ceil"),
+    ("coordinate_transformation_mode", "align_corners"),
+    ("coordinate_transformation_mode", "asymmetric"),
+    ("coordinate_transformation_mode", "tf_crop_and_resize"),
+    ("keep_aspect_ratio_policy", "not_larger"),
+    ("keep_aspect_ratio_policy", "not_smaller"),
+    ("equation", "ij,jk->ik"),
+    ("equation", "...i,i...->"),
+    ("equation", "ii"),
+    ("equation", "bij->bji"),
 ];
 
 /// A size: mostly small, sometimes absurd.
@@ -57,63 +123,57 @@ fn size(u: &mut Unstructured<'_>) -> Result<i64> {
     }
 }
 
-fn sizes(u: &mut Unstructured<'_>, most: usize) -> Result<Vec<i64>> {
-    (0..u.int_in_range(0..=most)?).map(|_| size(u)).collect()
+/// An axis or a distance: mostly in a small range around 0.
+fn axis(u: &mut Unstructured<'_>) -> Result<i64> {
+    if u.ratio(1, 64)? { u.arbitrary() } else { u.int_in_range(-3..=4) }
+}
+
+fn real(u: &mut Unstructured<'_>) -> Result<f32> {
+    if u.ratio(1, 16)? { u.arbitrary() } else { Ok(f32::from(u.arbitrary::<i8>()?) / 32.0) }
+}
+
+fn many<T>(
+    u: &mut Unstructured<'_>,
+    most: usize,
+    draw: fn(&mut Unstructured<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    (0..u.int_in_range(0..=most)?).map(|_| draw(u)).collect()
 }
 
 fn attribute(u: &mut Unstructured<'_>) -> Result<AttributeProto> {
-    Ok(match u.int_in_range(0..=14)? {
-        0 => ints("kernel_shape", &sizes(u, 3)?),
-        1 => ints("strides", &sizes(u, 3)?),
-        2 => ints("dilations", &sizes(u, 3)?),
-        3 => ints(
-            "pads",
-            &(0..u.int_in_range(0..=6)?).map(|_| u.int_in_range(-1..=3)).collect::<Result<Vec<_>>>()?,
-        ),
-        4 => ints(
-            "axes",
-            &(0..u.int_in_range(0..=3)?).map(|_| u.int_in_range(-4..=4)).collect::<Result<Vec<_>>>()?,
-        ),
-        5 => ints(
-            "perm",
-            &(0..u.int_in_range(0..=4)?).map(|_| u.int_in_range(0..=3)).collect::<Result<Vec<_>>>()?,
-        ),
-        6 => int("axis", u.int_in_range(-4..=4)?),
-        7 => int("group", size(u)?),
-        8 => int(u.choose(&["transA", "transB"])?, u.int_in_range(0..=1)?),
-        9 => int(
-            u.choose(&["keepdims", "ceil_mode", "count_include_pad", "noop_with_empty_axes"])?,
-            u.int_in_range(0..=1)?,
-        ),
-        10 => float(u.choose(&["alpha", "beta", "epsilon", "min", "max", "momentum"])?, u.arbitrary()?),
-        11 => string("auto_pad", u.choose(&["SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "?"])?),
-        12 => int(u.choose(&["start", "end", "to", "storage_order", "allowzero"])?, u.int_in_range(-2..=12)?),
-        13 => ints(u.choose(&["value_ints", "starts", "ends", "output_shape"])?, &sizes(u, 4)?),
-        _ => float("value_float", u.arbitrary()?),
+    Ok(match u.int_in_range(0..=5)? {
+        0 => ints(u.choose(&SIZES)?, &many(u, 4, size)?),
+        1 => ints(u.choose(&AXES)?, &many(u, 6, axis)?),
+        2 => int(u.choose(&FLAGS)?, u.int_in_range(0..=1)?),
+        3 => int(u.choose(&NUMBERS)?, if u.arbitrary()? { axis(u)? } else { size(u)? }),
+        4 => float(u.choose(&REALS)?, real(u)?),
+        _ => {
+            let (name, value) = u.choose(&TEXTS)?;
+            string(name, value)
+        }
     })
 }
 
 fn model(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
-    let mut model = Onnx::new(&sizes(u, 4)?);
+    let operators: Vec<&str> = OPERATORS.split_whitespace().collect();
+    let mut model = Onnx::new(&many(u, 4, size)?);
+    if u.ratio(1, 4)? {
+        model.proto.opset_import[0].version = u.int_in_range(7..=25)?;
+    }
     let mut names = vec!["x".to_owned()];
     for index in 0..u.int_in_range(0..=4)? {
         let name = format!("c{index}");
         if u.ratio(1, 3)? {
-            model = model.integers(&name, &sizes(u, 4)?);
+            model = model.integers(&name, &many(u, 5, if u.arbitrary()? { size } else { axis })?);
         } else {
-            let dims =
-                (0..u.int_in_range(0..=4)?).map(|_| u.int_in_range(1..=3)).collect::<Result<Vec<i64>>>()?;
-            let values = (0..dims.iter().product::<i64>()).map(|_| match u.int_in_range(0..=15)? {
-                0 => u.arbitrary(),
-                _ => Ok(f32::from(u.arbitrary::<i8>()?) / 32.0),
-            });
-            let values = values.collect::<Result<Vec<f32>>>()?;
+            let dims = many(u, 4, |u| u.int_in_range(1..=3))?;
+            let values = (0..dims.iter().product::<i64>()).map(|_| real(u)).collect::<Result<Vec<f32>>>()?;
             model = model.constant(&name, &dims, &values);
         }
         names.push(name);
     }
     for index in 0..u.int_in_range(1..=5)? {
-        let operator = u.choose(&OPERATORS)?;
+        let operator = u.choose(&operators)?;
         // The last value first, so that chains are frequent.
         let mut operands = vec![match u.ratio(3, 4)? {
             true => names.last().cloned().unwrap_or_default(),
@@ -123,12 +183,17 @@ fn model(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             operands.push(if u.ratio(1, 16)? { String::new() } else { u.choose(&names)?.clone() });
         }
         let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
-        let attributes = (0..u.int_in_range(0..=4)?).map(|_| attribute(u)).collect::<Result<Vec<_>>>()?;
         let name = format!("n{index}");
-        model = model.node(operator, &operands, &name, attributes);
-        names.push(name);
+        model = model.node(operator, &operands, &name, many(u, 4, attribute)?);
+        names.push(name.clone());
+        for other in 1..u.int_in_range(1..=3)? {
+            let other = format!("{name}_{other}");
+            model.graph().node[index].output.push(other.clone());
+            names.push(other);
+        }
     }
-    Ok(model.output(names.last().map_or("x", String::as_str)).bytes())
+    let output = if u.arbitrary()? { names.last() } else { Some(u.choose(&names)?) };
+    Ok(model.output(output.map_or("x", String::as_str)).bytes())
 }
 
 libfuzzer_sys::fuzz_target!(init: assay_fuzz::seed("operators", assay_fuzz::arbitrary()), |bytes: &[u8]| {

@@ -1,17 +1,24 @@
-//! A verifying key's file: what is accepted encodes to the same bytes.
+//! A verifying key's file, of either system: what is accepted encodes to the same bytes.
 #![no_main]
 
+use assay_circuits::samples;
 use assay_fuzz::{HONEST, changed};
-use assay_verifier::proof::{KeyParts, VerifyingKey, verify};
+use assay_verifier::proof::{KeyParts, VerifyingKey, halo2, verify};
 
 fn seeds() {
-    assay_fuzz::seed("verifying_key", [HONEST.verifying_key.clone(), vec![30, 0, 0, 1]]);
+    let halo2 = halo2::key_bytes(&samples::convolution());
+    assay_fuzz::seed("verifying_key", [HONEST.verifying_key.clone(), halo2, vec![30, 0, 0, 1]]);
 }
 
 fn check(bytes: &[u8]) -> Option<VerifyingKey> {
-    let parts = KeyParts::from_bytes(bytes).ok()?;
-    assert_eq!(parts.to_bytes(), bytes);
-    VerifyingKey::decode(bytes).ok()
+    if let Ok(parts) = KeyParts::from_bytes(bytes) {
+        assert_eq!(parts.to_bytes(), bytes);
+    }
+    let key = VerifyingKey::decode(bytes).ok()?;
+    if let VerifyingKey::Halo2(key) = &key {
+        assert_eq!(halo2::key_bytes(key.graph()), bytes);
+    }
+    Some(key)
 }
 
 libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {

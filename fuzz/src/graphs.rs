@@ -27,8 +27,17 @@ struct Drawn {
     tensor: Tensor,
 }
 
+/// Which operators occur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operators {
+    /// Linear ones, maxima, requantisation: what both constraint systems have.
+    Common,
+    /// Products of activations and tables of functions as well.
+    All,
+}
+
 /// A graph; none where the choices contradict each other.
-pub fn graph(u: &mut Unstructured<'_>) -> Result<Option<Graph>> {
+pub fn graph(u: &mut Unstructured<'_>, operators: Operators) -> Result<Option<Graph>> {
     let shape = if u.arbitrary()? {
         vec![1, u.int_in_range(1..=2)?, u.int_in_range(1..=5)?, u.int_in_range(1..=5)?]
     } else {
@@ -43,7 +52,7 @@ pub fn graph(u: &mut Unstructured<'_>) -> Result<Option<Graph>> {
     let mut tensors: Vec<Tensor> = inputs.iter().map(known).collect();
     let mut nodes: Vec<Node> = Vec::new();
     for index in 0..u.int_in_range(1..=NODES)? {
-        let Some(Drawn { op, operands, tensor }) = operator(u, &tensors)? else { continue };
+        let Some(Drawn { op, operands, tensor }) = operator(u, operators, &tensors)? else { continue };
         if elements(&tensor.shape) > ELEMENTS {
             continue;
         }
@@ -122,7 +131,7 @@ fn divisor(u: &mut Unstructured<'_>, number: usize) -> Result<usize> {
     u.choose(&divisors).copied()
 }
 
-fn operator(u: &mut Unstructured<'_>, tensors: &[Tensor]) -> Result<Option<Drawn>> {
+fn operator(u: &mut Unstructured<'_>, operators: Operators, tensors: &[Tensor]) -> Result<Option<Drawn>> {
     // Mostly the tensor before, so that chains are frequent.
     let first = if u.ratio(7, 8)? { tensors.len() - 1 } else { u.choose_index(tensors.len())? };
     let second = u.choose_index(tensors.len())?;
@@ -137,7 +146,11 @@ fn operator(u: &mut Unstructured<'_>, tensors: &[Tensor]) -> Result<Option<Drawn
     let two = |op, shape: Shape| {
         Some(Drawn { op, operands: vec![first, second], tensor: Tensor { shape, range: None } })
     };
-    Ok(match (u.int_in_range(0..=19)?, image) {
+    let last = match operators {
+        Operators::Common => 15,
+        Operators::All => 19,
+    };
+    Ok(match (u.int_in_range(0..=last)?, image) {
         (0..=2, _) => {
             let (width, outputs) = (divisor(u, count)?, u.int_in_range(1..=4)?);
             let (weights, bias) = (many(u, outputs * width, weight)?, many(u, outputs, bias)?);
@@ -181,18 +194,18 @@ fn operator(u: &mut Unstructured<'_>, tensors: &[Tensor]) -> Result<Option<Drawn
             });
             two(Op::Select(index.collect::<Result<Vec<_>>>()?), vec![outputs])
         }
-        (10, _) => two(Op::Multiply, from.clone()),
-        (11, _) => {
+        (16, _) => two(Op::Multiply, from.clone()),
+        (17, _) => {
             let inner = divisor(u, count)?;
             let (rows, columns) = (count / inner, elements(&tensors[second].shape) / inner);
             let [rows, inner, columns] = [rows, inner, columns].map(|size| size as u32);
             two(Op::MatMul(MatMul { batch: 1, rows, inner, columns }), vec![rows, columns])
         }
-        (12, _) => {
+        (10, _) => {
             let group = divisor(u, count)?;
             one(Op::Max(group as u32), vec![(count / group) as u32])
         }
-        (13 | 14, _) => {
+        (18.., _) => {
             let Some((lo, hi)) = tensors[first].range.filter(|(lo, hi)| hi - lo < 600) else {
                 return Ok(None);
             };
@@ -204,7 +217,7 @@ fn operator(u: &mut Unstructured<'_>, tensors: &[Tensor]) -> Result<Option<Drawn
             let table = one(Op::Table(Table { lo, values }), from.clone());
             table.map(|drawn| Drawn { tensor: Tensor { range: Some(range), ..drawn.tensor }, ..drawn })
         }
-        (15, _) => one(Op::Reshape, vec![1, 1, 1, count as u32]),
+        (11, _) => one(Op::Reshape, vec![1, 1, 1, count as u32]),
         _ => {
             let (lo, hi) = quant(u)?;
             let rule = Requantize { shift: u.int_in_range(1..=30)?, lo, hi };

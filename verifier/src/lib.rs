@@ -17,6 +17,7 @@ pub mod certificate;
 pub mod epoch;
 mod error;
 pub mod export;
+pub mod fixed;
 pub mod jobs;
 pub mod limits;
 #[expect(clippy::as_conversions, reason = "a u128 is split into its halves")]
@@ -25,5 +26,6 @@ pub mod propose;
 pub mod receipt;
 pub mod state;
 pub mod transition;
+pub mod yuma;
 
 pub use error::{Reason, Rejection, describe};

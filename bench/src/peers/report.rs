@@ -15,77 +15,136 @@ pub struct Ratios {
     prove: f64,
     verify: f64,
     proof_bytes: f64,
-    proving_key_bytes: f64,
+    /// None where the proof system has no file of a proving key.
+    proving_key_bytes: Option<f64>,
     peak_bytes: f64,
+}
+
+/// One of our proof systems.
+#[derive(Debug, Serialize)]
+pub struct Ours {
+    ratios: Ratios,
+    /// As `prove` reports it.
+    #[serde(flatten)]
+    report: Value,
 }
 
 /// The figures of a model.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
     model: String,
+    peer: &'static str,
     /// The scale at which EZKL proves fastest.
     better_scale: u32,
-    ratios: Ratios,
-    /// As `prove` reports them.
-    assay: Value,
+    assay: Vec<Ours>,
     ezkl: Vec<Figures>,
 }
 
-impl Comparison {
-    /// Compares a report of `prove` with one or more runs of EZKL.
-    pub fn new(assay: Value, ezkl: Vec<Figures>) -> Result<Self> {
-        let model = assay["model"].as_str().context("the report names no model")?.to_owned();
-        let better = ezkl.iter().min_by(|a, b| a.prove_seconds.total_cmp(&b.prove_seconds));
-        let better = better.context("EZKL was not run")?;
-        let ratio = |theirs: f64, name: &str| Ok::<_, anyhow::Error>(theirs / number(&assay, name)?);
+impl Ours {
+    fn new(report: Value, better: &Figures) -> Result<Self> {
+        let ratio = |theirs: f64, name: &str| Ok::<_, anyhow::Error>(theirs / number(&report, name)?);
         let ratios = Ratios {
             setup: ratio(better.setup_seconds, "setup_seconds")?,
             prove: ratio(better.prove_seconds, "prove_seconds")?,
             verify: ratio(better.verify_seconds, "verify_seconds")?,
             proof_bytes: ratio(better.sizes.proof_bytes as f64, "proof_bytes")?,
-            proving_key_bytes: ratio(better.sizes.proving_key_bytes as f64, "proving_key_bytes")?,
-            peak_bytes: better.sizes.peak_bytes as f64 / peak(&assay)?,
+            proving_key_bytes: ratio(better.sizes.proving_key_bytes as f64, "proving_key_bytes").ok(),
+            peak_bytes: better.sizes.peak_bytes as f64 / peak(&report)?,
         };
-        Ok(Self { model, better_scale: better.scale, ratios, assay, ezkl })
+        Ok(Self { ratios, report })
+    }
+
+    /// Of what `new` asked for, and of sizes.
+    fn figure(&self, name: &str) -> f64 {
+        number(&self.report, name).unwrap_or(f64::NAN)
+    }
+
+    fn system(&self) -> &str {
+        self.report["system"].as_str().unwrap_or_default()
+    }
+}
+
+impl Comparison {
+    /// Compares reports of `prove` with one or more runs of EZKL.
+    pub fn new(assay: Vec<Value>, ezkl: Vec<Figures>) -> Result<Self> {
+        let first = assay.first().context("nothing of ours was run")?;
+        let model = first["model"].as_str().context("the report names no model")?.to_owned();
+        let better = ezkl.iter().min_by(|a, b| a.prove_seconds.total_cmp(&b.prove_seconds));
+        let better = better.context("EZKL was not run")?;
+        let better_scale = better.scale;
+        let assay = assay.into_iter().map(|report| Ours::new(report, better)).collect::<Result<_>>()?;
+        Ok(Self { model, peer: "EZKL", better_scale, assay, ezkl })
     }
 
     /// For people.
     pub fn table(&self) -> Table {
-        let runs = self.ezkl.iter().map(|run| {
+        let theirs = self.ezkl.iter().map(|run| {
             let how = if run.calibrated { "calibrated, " } else { "" };
             format!("EZKL {} {how}scale {}", run.version, run.scale)
         });
-        let ratio = format!("EZKL scale {} / assay", self.better_scale);
-        let header: Vec<String> =
-            std::iter::once(self.model.clone()).chain(runs).chain(["assay".into(), ratio]).collect();
+        let ours = self.assay.iter().flat_map(|ours| [ours.system().to_owned(), "ratio".into()]);
+        let header: Vec<String> = std::iter::once(self.model.clone()).chain(theirs).chain(ours).collect();
         let header: Vec<&str> = header.iter().map(String::as_str).collect();
         let mut table = table(&header, &(1..header.len()).collect::<Vec<_>>());
-        let ours = |name: &str| number(&self.assay, name).unwrap_or(f64::NAN);
-        let mut row = |name: &str, theirs: &dyn Fn(&Figures) -> String, ours: String, ratio: Option<f64>| {
-            let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.1}"));
-            let theirs = self.ezkl.iter().map(theirs);
-            table.add_row(std::iter::once(name.to_owned()).chain(theirs).chain([ours, ratio]));
-        };
-        let rows = |run: &Figures| run.rows.map_or_else(String::new, |rows| rows.to_string());
-        row("rows", &rows, ours("constraints").to_string(), None);
-        row("domain", &|run| format!("2^{}", run.log_rows), ours("domain").to_string(), None);
-        row("setup", &|run| time(run.setup_seconds), time(ours("setup_seconds")), Some(self.ratios.setup));
-        row("prove", &|run| time(run.prove_seconds), time(ours("prove_seconds")), Some(self.ratios.prove));
-        row(
-            "verify",
-            &|run| time(run.verify_seconds),
-            time(ours("verify_seconds")),
-            Some(self.ratios.verify),
-        );
-        let proof = |run: &Figures| bytes(run.sizes.proof_bytes as f64);
-        row("proof", &proof, bytes(ours("proof_bytes")), Some(self.ratios.proof_bytes));
-        let key = |run: &Figures| bytes(run.sizes.verifying_key_bytes as f64);
-        row("verifying key", &key, bytes(ours("verifying_key_bytes")), None);
-        let key = |run: &Figures| bytes(run.sizes.proving_key_bytes as f64);
-        row("proving key", &key, bytes(ours("proving_key_bytes")), Some(self.ratios.proving_key_bytes));
-        let memory = |run: &Figures| bytes(run.sizes.peak_bytes as f64);
-        let own = peak(&self.assay).map_or_else(|_| String::new(), bytes);
-        row("peak memory", &memory, own, Some(self.ratios.peak_bytes));
+        type Theirs = fn(&Figures) -> String;
+        type Own = fn(&Ours) -> (String, Option<f64>);
+        let rows: [(&str, Theirs, Own); 9] = [
+            (
+                "rows",
+                |run| run.rows.map_or_else(String::new, |rows| rows.to_string()),
+                |ours| (ours.figure("constraints").to_string(), None),
+            ),
+            (
+                "domain",
+                |run| (1u64 << run.log_rows).to_string(),
+                |ours| (ours.figure("domain").to_string(), None),
+            ),
+            (
+                "setup",
+                |run| time(run.setup_seconds),
+                |ours| (time(ours.figure("setup_seconds")), Some(ours.ratios.setup)),
+            ),
+            (
+                "prove",
+                |run| time(run.prove_seconds),
+                |ours| (time(ours.figure("prove_seconds")), Some(ours.ratios.prove)),
+            ),
+            (
+                "verify",
+                |run| time(run.verify_seconds),
+                |ours| (time(ours.figure("verify_seconds")), Some(ours.ratios.verify)),
+            ),
+            (
+                "proof",
+                |run| bytes(run.sizes.proof_bytes as f64),
+                |ours| (bytes(ours.figure("proof_bytes")), Some(ours.ratios.proof_bytes)),
+            ),
+            (
+                "verifying key",
+                |run| bytes(run.sizes.verifying_key_bytes as f64),
+                |ours| (bytes(ours.figure("verifying_key_bytes")), None),
+            ),
+            (
+                "proving key",
+                |run| bytes(run.sizes.proving_key_bytes as f64),
+                |ours| match ours.ratios.proving_key_bytes {
+                    Some(ratio) => (bytes(ours.figure("proving_key_bytes")), Some(ratio)),
+                    None => ("in memory".into(), None),
+                },
+            ),
+            (
+                "peak memory",
+                |run| bytes(run.sizes.peak_bytes as f64),
+                |ours| (bytes(peak(&ours.report).unwrap_or(f64::NAN)), Some(ours.ratios.peak_bytes)),
+            ),
+        ];
+        for (name, theirs, own) in rows {
+            let own = self.assay.iter().flat_map(|ours| {
+                let (figure, ratio) = own(ours);
+                [figure, ratio.map_or_else(String::new, |ratio| format!("{ratio:.1}"))]
+            });
+            table.add_row(std::iter::once(name.to_owned()).chain(self.ezkl.iter().map(theirs)).chain(own));
+        }
         table
     }
 }
@@ -148,7 +207,7 @@ mod tests {
 
     fn report() -> Value {
         json!({
-            "model": "mlp", "constraints": 1533, "domain": 1536, "setup_seconds": 0.1, "prove_seconds": 0.02,
+            "model": "mlp", "system": "groth16", "constraints": 1533, "domain": 1536, "setup_seconds": 0.1, "prove_seconds": 0.02,
             "verify_seconds": 0.002, "proof_bytes": 160, "verifying_key_bytes": 25888,
             "proving_key_bytes": 500000, "setup_peak_bytes": 30e6, "prove_peak_bytes": 40e6,
         })
@@ -156,11 +215,15 @@ mod tests {
 
     #[test]
     fn the_faster_scale_of_ezkl_is_compared_with() {
-        let comparison = Comparison::new(report(), vec![run(13, 9.0), run(7, 10.0)]).unwrap();
+        let mut halo2 = report();
+        (halo2["system"], halo2["prove_seconds"]) = ("halo2".into(), 1.0.into());
+        halo2["proving_key_bytes"] = Value::Null;
+        let comparison = Comparison::new(vec![report(), halo2], vec![run(13, 9.0), run(7, 10.0)]).unwrap();
         assert_eq!(comparison.better_scale, 13);
-        assert!((comparison.ratios.prove - 450.0).abs() < 1e-9);
+        assert!((comparison.assay[0].ratios.prove - 450.0).abs() < 1e-9);
+        assert!((comparison.assay[1].ratios.prove - 9.0).abs() < 1e-9);
         let table = comparison.table().to_string();
-        for part in ["mlp", "EZKL 23.0.5 scale 7", "20 ms", "450.0", "160 B"] {
+        for part in ["mlp", "EZKL 23.0.5 scale 7", "20 ms", "450.0", "160 B", "halo2", "9.0", "in memory"] {
             assert!(table.contains(part), "{part} in {table}");
         }
     }
@@ -170,8 +233,9 @@ mod tests {
         for name in ["model", "prove_seconds", "setup_peak_bytes"] {
             let mut report = report();
             report[name] = Value::Null;
-            assert!(Comparison::new(report, vec![run(7, 1.0)]).is_err(), "{name}");
+            assert!(Comparison::new(vec![report], vec![run(7, 1.0)]).is_err(), "{name}");
         }
-        assert!(Comparison::new(report(), vec![]).is_err());
+        assert!(Comparison::new(vec![report()], vec![]).is_err());
+        assert!(Comparison::new(vec![], vec![run(7, 1.0)]).is_err());
     }
 }

@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 
 use super::report::{Times, median};
 use super::{inputs, memory};
+use crate::results::Destination;
 
 /// Proofs of a batch.
 const BATCH: usize = 32;
@@ -26,8 +27,10 @@ struct Report {
     system: &'static str,
     cores: usize,
     runs: usize,
-    k: u32,
-    units: usize,
+    /// Rows in use.
+    constraints: usize,
+    /// All rows.
+    domain: usize,
     limb_bits: u32,
     taps: usize,
     columns_first_phase: usize,
@@ -35,8 +38,8 @@ struct Report {
     lookups_per_row: usize,
     parameters_seconds: f64,
     parameters_bytes: usize,
-    /// Making the proving key, the verifying one included.
-    keys_seconds: f64,
+    /// Making the proving key, the verifying one included, from the parameters.
+    setup_seconds: f64,
     infer_seconds: f64,
     witness_seconds: f64,
     prove_seconds: f64,
@@ -46,11 +49,12 @@ struct Report {
     batch_seconds_per_proof: f64,
     proof_bytes: usize,
     verifying_key_bytes: usize,
+    setup_peak_bytes: Option<u64>,
     prove_peak_bytes: Option<u64>,
 }
 
 /// Measures and reports.
-pub fn run(model: String, graph: &Graph, runs: u32, json: bool) -> Result<bool> {
+pub fn run(model: String, graph: &Graph, runs: u32, destination: &Destination) -> Result<bool> {
     let bytes = key_bytes(graph);
     let key = VerifyingKey::decode(&bytes)?;
     let layout = key.layout().clone();
@@ -60,7 +64,8 @@ pub fn run(model: String, graph: &Graph, runs: u32, json: bool) -> Result<bool> 
     let parameters_seconds = seconds(began);
     let began = Instant::now();
     let prover = Prover::new(graph)?;
-    let keys_seconds = seconds(began);
+    let setup_seconds = seconds(began);
+    let setup_peak_bytes = memory::peak();
 
     let mut random = StdRng::seed_from_u64(1);
     memory::reset_peak();
@@ -83,8 +88,8 @@ pub fn run(model: String, graph: &Graph, runs: u32, json: bool) -> Result<bool> 
         system: "halo2",
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         runs: proofs.len(),
-        k: layout.k,
-        units: layout.units,
+        constraints: layout.units,
+        domain: 1 << layout.k,
         limb_bits: layout.shape.limb_bits,
         taps: layout.shape.taps,
         columns_first_phase: layout.shape.first_phase(),
@@ -92,7 +97,7 @@ pub fn run(model: String, graph: &Graph, runs: u32, json: bool) -> Result<bool> 
         lookups_per_row: layout.shape.lookups().len(),
         parameters_seconds,
         parameters_bytes: Parameters::file_bytes(layout.k),
-        keys_seconds,
+        setup_seconds,
         infer_seconds: median(&mut times.infer),
         witness_seconds: median(&mut times.witness),
         prove_seconds: median(&mut times.prove),
@@ -102,13 +107,10 @@ pub fn run(model: String, graph: &Graph, runs: u32, json: bool) -> Result<bool> 
         batch_seconds_per_proof: median(&mut batches) / BATCH as f64,
         proof_bytes: key.proof_bytes(),
         verifying_key_bytes: bytes.len(),
+        setup_peak_bytes,
         prove_peak_bytes,
     };
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        report.print();
-    }
+    destination.put(&report, || report.print())?;
     Ok(true)
 }
 
@@ -136,13 +138,16 @@ impl Report {
         let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         println!("model        {}, id {}", self.model, self.model_id);
         println!("machine      {} cores; medians of {} runs", self.cores, self.runs);
-        println!("circuit      2^{} rows, {} in use; limbs of {} bits", self.k, self.units, self.limb_bits);
+        println!(
+            "circuit      {} rows, {} in use; limbs of {} bits",
+            self.domain, self.constraints, self.limb_bits
+        );
         println!(
             "columns      {} and {}, {} lookups and {} taps a row",
             self.columns_first_phase, self.columns_second_phase, self.lookups_per_row, self.taps
         );
         println!("parameters   {} (once for all models of this size)", millis(self.parameters_seconds));
-        println!("keys         {}", millis(self.keys_seconds));
+        println!("setup        {}", millis(self.setup_seconds));
         println!("infer        {}", millis(self.infer_seconds));
         println!(
             "prove        {} (of which witness {})",
@@ -161,6 +166,7 @@ impl Report {
             "keys         vk {} bytes, parameters {} bytes",
             self.verifying_key_bytes, self.parameters_bytes
         );
-        println!("peak memory  {}", self.prove_peak_bytes.map_or_else(|| "unknown".to_owned(), mib));
+        let mib = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), mib);
+        println!("peak memory  setup {}, prove {}", mib(self.setup_peak_bytes), mib(self.prove_peak_bytes));
     }
 }

@@ -40,6 +40,7 @@ pub struct Measured<'a> {
 pub struct Report {
     model: String,
     model_id: String,
+    system: &'static str,
     cores: usize,
     runs: usize,
     parameters: usize,
@@ -93,6 +94,7 @@ impl Report {
         Self {
             model: measured.model,
             model_id: graph.id().to_string(),
+            system: "groth16",
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             runs: times.prove.len(),
             parameters: weights.sum(),

@@ -39,10 +39,10 @@ fn the_figures_of_halo2_are_complete_and_make_sense() {
     let report: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("one JSON object");
     let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("{name} in {report}"));
     assert_eq!(report["system"], "halo2");
-    assert!(number("units") < f64::from(1 << report["k"].as_u64().expect("k")));
+    assert!(number("constraints") < number("domain"));
     assert!(number("proof_bytes") < 8192.0);
     assert!(number("prove_seconds") >= number("witness_seconds"));
-    for name in ["keys_seconds", "verify_seconds", "batch_seconds_per_proof", "prove_peak_bytes"] {
+    for name in ["setup_seconds", "verify_seconds", "batch_seconds_per_proof", "prove_peak_bytes"] {
         assert!(number(name) > 0.0, "{name}");
     }
 }
