@@ -106,7 +106,8 @@ impl Graph {
             | Op::Max(_)
             | Op::Table(_)
             | Op::Requantize(_)
-            | Op::Reshape => None,
+            | Op::Reshape
+            | Op::Sqrt => None,
         }
     }
 
@@ -171,9 +172,10 @@ impl Graph {
         match self.producer(source).map(|node| &node.op) {
             Some(Op::Requantize(rule)) if (rule.lo, rule.hi) == (port.quant.lo, port.quant.hi) => Ok(()),
             Some(Op::Table(table)) if port.quant.range().contains(table.range()) => Ok(()),
+            Some(Op::Sqrt) if port.quant.range().contains(self.range(source)) => Ok(()),
             _ => Err(ModelError::node(
                 &port.name,
-                "an output is the result of a Requantize of exactly its type, or of a Table within it",
+                "an output is the result of a Requantize of exactly its type, or of a Table or Sqrt within it",
             )),
         }
     }

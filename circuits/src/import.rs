@@ -30,6 +30,7 @@ mod network;
 mod profile;
 mod quantise;
 mod reference;
+mod roots;
 mod scalar;
 mod search;
 mod source;
@@ -66,7 +67,7 @@ pub struct Options {
     pub calibration: Vec<Samples>,
     /// Range of the inputs where no data is given.
     pub range: (f32, f32),
-    /// Bits of inputs that are no bytes; 10, or 16 in networks with functions and products, if `None`.
+    /// Bits of inputs that are no bytes; 10, or 16 and more in networks with functions and products, if `None`.
     pub input_bits: Option<u8>,
     /// Bits of the activations; chosen if `None`.
     pub bits: Option<u8>,
@@ -113,8 +114,7 @@ pub fn onnx(bytes: &[u8], options: &Options) -> Result<Imported, ModelError> {
     let source = source::read(bytes, options)?;
     let network = lower::network(&source)?;
     let batch = calibrate::batch(&network, &source.inputs, options)?;
-    let input_bits = options.input_bits.unwrap_or(if network.is_plain() { 10 } else { 16 });
-    let ports = calibrate::ports(&source.inputs, &batch, options, input_bits);
+    let ports = calibrate::ports(&source.inputs, &batch, options, network.is_plain());
     let activations = network.run(batch.clone());
     let means = network::means(&activations);
     let samples = (WORK / network.work()).max(FEW);

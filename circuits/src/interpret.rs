@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::error::ModelError;
 use crate::graph::image;
-use crate::ir::{Combine, Graph, MatMul, Node, Op, TensorId, elements, requantize};
+use crate::ir::{Combine, Graph, MatMul, Node, Op, TensorId, elements, requantize, root};
 use crate::linear::Taps;
 use crate::pool::MaxPool2d;
 
@@ -74,6 +74,7 @@ impl Graph {
             Op::Table(table) => x.iter().map(|&v| table.at(v)).collect(),
             Op::Requantize(rule) => x.iter().map(|&v| requantize(v, rule)).collect(),
             Op::Reshape => x.to_vec(),
+            Op::Sqrt => x.iter().map(|&v| root(v)).collect(),
         }
     }
 }

@@ -34,7 +34,9 @@ pub mod limits {
     /// Largest right shift of a `Requantize`.
     pub const SHIFT: u8 = 30;
     /// Bits of an activation.
-    pub const ACTIVATION_BITS: u32 = 16;
+    pub const ACTIVATION_BITS: u32 = 24;
+    /// Bits of a function's values.
+    pub const VALUE_BITS: u32 = 16;
     /// Bits that a static accumulator bound may take; the field keeps 190 bits of room above it.
     pub const ACCUMULATOR_BITS: u32 = 60;
     /// Operands of a node.
@@ -143,6 +145,8 @@ pub enum Op {
     Requantize(Requantize),
     /// The same elements in the same order under another shape.
     Reshape,
+    /// `y[i] = floor(sqrt(x[i]))` of accumulators that are never negative, see [`root`]; an accumulator.
+    Sqrt,
 }
 
 /// The index of [`Op::Select`] that stands for the number 0, as padding needs it.
@@ -236,7 +240,8 @@ pub struct Node {
 pub struct Output {
     /// Name, shape and integer type.
     pub port: Port,
-    /// The tensor; it must be the result of a `Requantize` or a `Table` (through reshapes).
+    /// The tensor; it must be the result of a `Requantize`, a `Table` or a `Sqrt` (through
+    /// reshapes).
     pub tensor: TensorId,
 }
 
@@ -274,6 +279,11 @@ impl Range {
 /// `clamp((acc + 2^(shift-1)) >> shift, lo, hi)` with an arithmetic shift (floor).
 pub fn requantize(acc: i64, rule: &Requantize) -> i64 {
     quotient(acc, rule.shift).clamp(i64::from(rule.lo), i64::from(rule.hi))
+}
+
+/// The greatest integer whose square is at most `x`; 0 below 0, which no valid graph reaches.
+pub fn root(x: i64) -> i64 {
+    x.max(0).isqrt()
 }
 
 /// `floor((acc + 2^(shift-1)) / 2^shift)`: the quotient before saturation.

@@ -64,6 +64,10 @@ pub enum Family {
     EntryRange,
     /// `c = a b` of two activations.
     Product,
+    /// `y^2 <= x` of a root.
+    RootLow,
+    /// `x < (y + 1)^2` of a root.
+    RootHigh,
     /// `lo <= x <= hi` of an input that the statement commits to.
     InputRange,
     /// The statement's commitment is the hash of the values.
@@ -72,7 +76,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Remainder,
         Self::OutputRange,
         Self::Excess,
@@ -83,6 +87,8 @@ impl Family {
         Self::Entry,
         Self::EntryRange,
         Self::Product,
+        Self::RootLow,
+        Self::RootHigh,
         Self::InputRange,
         Self::Commitment,
     ];

@@ -149,6 +149,13 @@ pub fn product() -> Graph {
     valid(chain.with(2, Op::Multiply, vec![1, 1]).requantize(6, -256, 255))
 }
 
+/// `floor(sqrt(x^2 + y^2))`, behind another activation.
+pub fn norm() -> Graph {
+    let chain = Chain::new(vec![1, 2], -128, 127).with(0, Op::Multiply, vec![1, 2]);
+    let chain = chain.dense(vec![1, 1], vec![0]).then(Op::Sqrt, vec![1, 1]);
+    valid(chain.dense(vec![5], vec![-3]).requantize(2, -512, 511))
+}
+
 /// A matrix by a rearranged one, a sum with factors, padding, sums over rows, the greatest of each half.
 pub fn attention() -> Graph {
     let sizes = MatMul { batch: 1, rows: 2, inner: 3, columns: 2 };

@@ -148,7 +148,7 @@ fn operator(u: &mut Unstructured<'_>, operators: Operators, tensors: &[Tensor]) 
     };
     let last = match operators {
         Operators::Common => 15,
-        Operators::All => 19,
+        Operators::All => 20,
     };
     Ok(match (u.int_in_range(0..=last)?, image) {
         (0..=2, _) => {
@@ -195,6 +195,7 @@ fn operator(u: &mut Unstructured<'_>, operators: Operators, tensors: &[Tensor]) 
             two(Op::Select(index.collect::<Result<Vec<_>>>()?), vec![outputs])
         }
         (16, _) => two(Op::Multiply, from.clone()),
+        (20, _) => one(Op::Sqrt, from.clone()),
         (17, _) => {
             let inner = divisor(u, count)?;
             let (rows, columns) = (count / inner, elements(&tensors[second].shape) / inner);
@@ -205,7 +206,7 @@ fn operator(u: &mut Unstructured<'_>, operators: Operators, tensors: &[Tensor]) 
             let group = divisor(u, count)?;
             one(Op::Max(group as u32), vec![(count / group) as u32])
         }
-        (18.., _) => {
+        (18 | 19, _) => {
             let Some((lo, hi)) = tensors[first].range.filter(|(lo, hi)| hi - lo < 600) else {
                 return Ok(None);
             };

@@ -120,6 +120,7 @@ fn operator(op: &Op) -> &'static str {
         Op::Table(_) => "Table",
         Op::Requantize(_) => "Requantize",
         Op::Reshape => "Reshape",
+        Op::Sqrt => "Sqrt",
     }
 }
 
@@ -136,7 +137,8 @@ fn parameters(node: &Node) -> usize {
         | Op::Max(_)
         | Op::Table(_)
         | Op::Requantize(_)
-        | Op::Reshape => 0,
+        | Op::Reshape
+        | Op::Sqrt => 0,
     }
 }
 

@@ -75,7 +75,8 @@ pub fn other_model(graph: &Graph) -> Result<Graph> {
         | Op::Max(_)
         | Op::Table(_)
         | Op::Requantize(_)
-        | Op::Reshape => None,
+        | Op::Reshape
+        | Op::Sqrt => None,
     });
     let weight = weights.and_then(|weights| weights.first_mut()).context("the model has no weights")?;
     *weight = if *weight > 0 { *weight - 1 } else { *weight + 1 };

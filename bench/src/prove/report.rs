@@ -89,7 +89,8 @@ impl Report {
             | Op::Max(_)
             | Op::Table(_)
             | Op::Requantize(_)
-            | Op::Reshape => 0,
+            | Op::Reshape
+            | Op::Sqrt => 0,
         });
         Self {
             model: measured.model,

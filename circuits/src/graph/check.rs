@@ -6,7 +6,8 @@
 use super::image;
 use crate::error::ModelError;
 use crate::ir::{
-    Combine, Graph, MatMul, Node, Op, Port, Range, Requantize, Shape, Table, ZERO, elements, limits, quotient,
+    Combine, Graph, MatMul, Node, Op, Port, Range, Requantize, Shape, Table, ZERO, elements, limits,
+    quotient, root,
 };
 use crate::linear::{Conv2d, Dense, Sparse, Taps};
 use crate::pool::MaxPool2d;
@@ -40,7 +41,7 @@ impl Graph {
             Op::MaxPool2d(_) | Op::Max(_) => operands().max().unwrap_or(0) + 1,
             Op::Select(_) | Op::Reshape => operands().max().unwrap_or(0),
             Op::Dense(_) | Op::Conv2d(_) | Op::Sparse(_) | Op::Multiply | Op::MatMul(_) => 1,
-            Op::Table(_) | Op::Requantize(_) => 1,
+            Op::Table(_) | Op::Requantize(_) | Op::Sqrt => 1,
         };
         limit(&format!("number of wires that {} combines", node.name), terms, limits::TERMS)?;
         Ok((range, terms))
@@ -62,6 +63,7 @@ impl Checked<'_> {
             Op::Table(table) => self.table(table),
             Op::Requantize(rule) => self.requantize(rule),
             Op::Reshape => self.same_size(),
+            Op::Sqrt => self.sqrt(),
         }
     }
 
@@ -176,7 +178,9 @@ impl Checked<'_> {
         if self.shapes.iter().any(|shape| elements(shape) != self.elements()) {
             return self.fail("shapes differ in their number of elements");
         }
-        self.bounded(Wide::product(a, b))
+        // A square is not negative.
+        let squares = self.node.inputs[0] == self.node.inputs[1];
+        self.bounded(if squares { Wide::square(a) } else { Wide::product(a, b) })
     }
 
     fn matmul(&self, sizes: &MatMul) -> Result<Range, ModelError> {
@@ -235,7 +239,7 @@ impl Checked<'_> {
             return self.fail("the table does not reach over the operand's range");
         }
         let values = table.range();
-        let bound = 1 << limits::ACTIVATION_BITS;
+        let bound = 1 << limits::VALUE_BITS;
         if values.lo < -bound || values.hi >= bound || values.hi - values.lo >= bound {
             return self.fail("the table's values are out of range");
         }
@@ -250,6 +254,14 @@ impl Checked<'_> {
         check_type(&self.node.name, rule.lo, rule.hi)?;
         let clamp = |v: i64| quotient(v, rule.shift).clamp(rule.lo.into(), rule.hi.into());
         Ok(Range { lo: clamp(range.lo), hi: clamp(range.hi) })
+    }
+
+    fn sqrt(&self) -> Result<Range, ModelError> {
+        let range = self.same_size()?;
+        if range.lo < 0 {
+            return self.fail("the root of a number that may be negative");
+        }
+        Ok(Range { lo: root(range.lo), hi: root(range.hi) })
     }
 
     fn accumulator(&self, taps: &Taps<'_>, x: Range) -> Result<Range, ModelError> {
@@ -297,6 +309,12 @@ impl Wide {
         let corners = [a.lo, a.hi].map(|x| [b.lo, b.hi].map(|y| i128::from(x) * i128::from(y)));
         let [[p, q], [r, s]] = corners;
         Self { lo: p.min(q).min(r).min(s), hi: p.max(q).max(r).max(s) }
+    }
+
+    fn square(x: Range) -> Self {
+        let ends = [x.lo, x.hi].map(|end| i128::from(end) * i128::from(end));
+        let least = if x.lo <= 0 && x.hi >= 0 { 0 } else { ends[0].min(ends[1]) };
+        Self { lo: least, hi: ends[0].max(ends[1]) }
     }
 }
 

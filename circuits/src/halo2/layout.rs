@@ -16,7 +16,7 @@
 use crate::error::ModelError;
 use crate::graph::image;
 use crate::halo2::shape::Shape;
-use crate::ir::{Graph, Op, Range, Requantize, TensorId, elements, quotient};
+use crate::ir::{Graph, Op, Port, Range, Requantize, TensorId, elements, quotient};
 use crate::pool::MaxPool2d;
 
 /// Limb widths that the planner tries.
@@ -219,10 +219,17 @@ fn has_windows(blocks: &[Block]) -> bool {
     blocks.iter().any(|block| block.window.area() > 1)
 }
 
+/// Bits of the activations that the rows have ranges for.
+const BITS: u32 = 16;
+
 /// Blocks of a graph, without rows.
 fn blocks(graph: &Graph) -> Result<Vec<Block>, ModelError> {
     if let Some(port) = graph.committed().next() {
         return Err(unsupported(&port.name, "a committed port"));
+    }
+    let wide = |port: &&Port| port.quant.hi - port.quant.lo >= 1 << BITS;
+    if let Some(port) = graph.inputs().iter().find(wide) {
+        return Err(unsupported(&port.name, "an input of more than 16 bits"));
     }
     let readers = readers(graph);
     let mut blocks = Vec::new();
@@ -244,10 +251,14 @@ fn blocks(graph: &Graph) -> Result<Vec<Block>, ModelError> {
             Op::Multiply => return Err(unsupported(&node.name, "Multiply")),
             Op::MatMul(_) => return Err(unsupported(&node.name, "MatMul")),
             Op::Table(_) => return Err(unsupported(&node.name, "Table")),
+            Op::Sqrt => return Err(unsupported(&node.name, "Sqrt")),
             Op::MaxPool2d(pool) => {
                 blocks.push(block(node.inputs[0], window(graph, tensor, pool)?, None));
             }
             Op::Max(size) => blocks.push(block(node.inputs[0], Window::Group(*size), None)),
+            Op::Requantize(rule) if rule.hi - rule.lo >= 1 << BITS => {
+                return Err(unsupported(&node.name, "Requantize to more than 16 bits"));
+            }
             Op::Requantize(rule) => {
                 let operand = node.inputs[0];
                 let pooled = blocks.pop_if(|pool: &mut Block| {

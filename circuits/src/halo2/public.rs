@@ -162,7 +162,7 @@ impl<'a> Pass<'a> {
                 let weights = std::mem::take(self.weights(tensor));
                 self.weights(node.inputs[0]).iter_mut().zip(weights).for_each(|(sum, term)| *sum += term);
             }
-            Op::Multiply | Op::MatMul(_) | Op::Table(_) => {
+            Op::Multiply | Op::MatMul(_) | Op::Table(_) | Op::Sqrt => {
                 return Err(ModelError::node(&node.name, "has no rows in the circuit for halo2"));
             }
         }

@@ -416,7 +416,9 @@ impl Builder {
                 let parts = match chain.layer.kind {
                     Kind::Select(_) | Kind::Functions { .. } => true,
                     Kind::Function(_) => !chain.layer.pools.is_empty(),
-                    Kind::Map(_) | Kind::Sum { .. } | Kind::Product(_) | Kind::MatMul(..) => false,
+                    Kind::Map(_) | Kind::Sum { .. } | Kind::Product(_) | Kind::MatMul(..) | Kind::Root(_) => {
+                        false
+                    }
                 };
                 parts || chain.activation.is_some_and(shown)
             }
@@ -638,7 +640,7 @@ impl Builder {
 }
 
 /// The part of an expression that comes after an inner one that has been settled.
-fn replay(expression: &Scalar, settled: &Scalar) -> Scalar {
+pub fn replay(expression: &Scalar, settled: &Scalar) -> Scalar {
     if expression == settled {
         return Scalar::X;
     }

@@ -3,7 +3,7 @@
 use super::network::Network;
 use super::source::Input;
 use super::tensor::Type;
-use super::{Options, Samples};
+use super::{Options, Samples, types};
 use crate::error::ModelError;
 use crate::ir::{Port, QuantParams, Shape, elements};
 
@@ -79,14 +79,18 @@ pub fn first(batch: &Batch, samples: usize) -> Batch {
 }
 
 /// Integer types of the inputs: bytes where all values are multiples of 1/255 in [0, 1], the integers themselves
-/// where they are small ones, else as many bits as the options say, unsigned where nothing is negative.
-pub fn ports(inputs: &[Input], batch: &Batch, options: &Options, bits: u8) -> Vec<Port> {
+/// where they are small ones, else as many bits as the options say, unsigned where nothing is negative. Where the options
+/// say nothing and the network is not `plain`, numbers that are mostly small have more.
+pub fn ports(inputs: &[Input], batch: &Batch, options: &Options, plain: bool) -> Vec<Port> {
+    let bits = options.input_bits.unwrap_or(if plain { 10 } else { 16 });
+    let exact = plain || options.input_bits.is_some();
     let synthetic = options.calibration.is_empty();
     let port = |(input, samples): (&Input, &Vec<Vec<f64>>)| {
         let values = || samples.iter().flatten().copied();
         let quant = match (input.r#type, synthetic) {
             (Type::Float, true) => declared(options, bits),
-            (Type::Float, false) => observed(values, bits),
+            (Type::Float, false) if exact => observed(values, bits),
+            (Type::Float, false) => observed(values, types::resolving(samples, bits)),
             (Type::Int | Type::Bool, _) => whole(values),
         };
         Port::public(input.name.clone(), input.shape.clone(), quant)

@@ -17,6 +17,7 @@ use tract_onnx::pb::{AttributeProto, NodeProto};
 
 use super::builder::{Builder, View};
 use super::network::Network;
+use super::roots;
 use super::scalar::{Pair, Scalar};
 use super::source::{Source, node_name};
 use super::tensor::{Tensor, Type, broadcast, spread};
@@ -54,7 +55,7 @@ pub fn network(source: &Source) -> Result<Network, ModelError> {
         let (view, r#type) = lowering.wire(&node, &value)?;
         lowering.builder.output(name, &view, r#type != Type::Float)?;
     }
-    Ok(lowering.builder.finish())
+    Ok(roots::fused(lowering.builder.finish()))
 }
 
 /// A tensor.

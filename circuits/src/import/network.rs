@@ -140,11 +140,26 @@ pub enum Kind {
         /// The function of each element.
         which: Arc<Vec<u32>>,
     },
+    /// `sqrt(linear(x_1^2, ..))`: the root of a map or a sum of squares, none of it negative.
+    Root(Box<Kind>),
     /// `y[i] = x[index[i]]` of the operands one after another, or 0. It has no cells, and no bounds.
     Select(Arc<Vec<u32>>),
 }
 
 impl Kind {
+    /// Terms of one result.
+    fn taps(&self) -> usize {
+        match self {
+            Self::Map(map) => map.taps(),
+            Self::Sum { factors, .. } => factors.len(),
+            Self::MatMul(sizes, _) => sizes.inner as usize,
+            Self::Function(function) => function.size(),
+            Self::Functions { functions, .. } => functions.iter().map(Scalar::size).max().unwrap_or(1),
+            Self::Root(linear) => linear.taps(),
+            Self::Product(_) | Self::Select(_) => 1,
+        }
+    }
+
     /// The factor of a product.
     pub fn factor(&self) -> f64 {
         match self {
@@ -282,35 +297,12 @@ impl Network {
 impl Layer {
     /// Terms of one result.
     pub fn taps(&self) -> usize {
-        match &self.kind {
-            Kind::Map(map) => map.taps(),
-            Kind::Sum { factors, .. } => factors.len(),
-            Kind::MatMul(sizes, _) => sizes.inner as usize,
-            Kind::Function(function) => function.size(),
-            Kind::Functions { functions, .. } => functions.iter().map(Scalar::size).max().unwrap_or(1),
-            Kind::Product(_) | Kind::Select(_) => 1,
-        }
+        self.kind.taps()
     }
 
     /// The layer on a batch, `operands[operand][sample]`.
     pub fn run(&self, operands: &[&[Vec<f64>]]) -> Vec<Vec<f64>> {
-        let samples = operands.first().map_or(0, |operand| operand.len());
-        let x = |sample: usize| operands.iter().map(|operand| operand[sample].as_slice()).collect::<Vec<_>>();
-        let each = |run: &(dyn Fn(&[&[f64]]) -> Vec<f64> + Sync)| -> Vec<Vec<f64>> {
-            (0..samples).into_par_iter().map(|sample| run(&x(sample))).collect()
-        };
-        let mut y = match &self.kind {
-            Kind::Map(map) => map.run(&self.from, &self.to, operands[0]),
-            Kind::Sum { factors, bias } => each(&|x| sum(factors, *bias, x)),
-            Kind::Product(factor) => each(&|x| x[0].iter().zip(x[1]).map(|(a, b)| factor * a * b).collect()),
-            Kind::MatMul(sizes, factor) => each(&|x| matmul(sizes, *factor, x[0], x[1])),
-            Kind::Function(function) => each(&|x| x[0].iter().map(|&v| finite(function.at(v))).collect()),
-            Kind::Functions { functions, which } => each(&|x| {
-                let value = |(&v, &f): (&f64, &u32)| finite(functions[f as usize].at(v));
-                x[0].iter().zip(which.iter()).map(value).collect()
-            }),
-            Kind::Select(index) => each(&|x| select(index, x)),
-        };
+        let mut y = self.kind.run(&self.from, &self.to, operands);
         for pool in &self.pools {
             let grain = grain(elements(&pool.from));
             y = y.par_iter().with_min_len(grain).map(|values| pool.run(values)).collect();
@@ -318,6 +310,37 @@ impl Layer {
         let (lo, hi) = self.clamp;
         y.iter_mut().flatten().for_each(|value| *value = value.max(lo).min(hi));
         y
+    }
+}
+
+impl Kind {
+    fn run(&self, from: &Shape, to: &Shape, operands: &[&[Vec<f64>]]) -> Vec<Vec<f64>> {
+        let samples = operands.first().map_or(0, |operand| operand.len());
+        let x = |sample: usize| operands.iter().map(|operand| operand[sample].as_slice()).collect::<Vec<_>>();
+        let each = |run: &(dyn Fn(&[&[f64]]) -> Vec<f64> + Sync)| -> Vec<Vec<f64>> {
+            (0..samples).into_par_iter().map(|sample| run(&x(sample))).collect()
+        };
+        match self {
+            Self::Map(map) => map.run(from, to, operands[0]),
+            Self::Sum { factors, bias } => each(&|x| sum(factors, *bias, x)),
+            Self::Product(factor) => each(&|x| x[0].iter().zip(x[1]).map(|(a, b)| factor * a * b).collect()),
+            Self::MatMul(sizes, factor) => each(&|x| matmul(sizes, *factor, x[0], x[1])),
+            Self::Root(linear) => {
+                let square = |x: &Vec<f64>| x.iter().map(|v| v * v).collect::<Vec<f64>>();
+                let squares: Vec<Vec<Vec<f64>>> =
+                    operands.iter().map(|x| x.iter().map(square).collect()).collect();
+                let squares: Vec<&[Vec<f64>]> = squares.iter().map(Vec::as_slice).collect();
+                let mut y = linear.run(from, to, &squares);
+                y.iter_mut().flatten().for_each(|value| *value = value.max(0.0).sqrt());
+                y
+            }
+            Self::Function(function) => each(&|x| x[0].iter().map(|&v| finite(function.at(v))).collect()),
+            Self::Functions { functions, which } => each(&|x| {
+                let value = |(&v, &f): (&f64, &u32)| finite(functions[f as usize].at(v));
+                x[0].iter().zip(which.iter()).map(value).collect()
+            }),
+            Self::Select(index) => each(&|x| select(index, x)),
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use super::network::{Kind, Layer, Map, Network, Over, finite};
 use super::scalar::Scalar;
 use crate::error::ModelError;
 use crate::graph::image;
-use crate::ir::{Combine, Graph, Node, Op, Output, Port, QuantParams, Requantize, Shape, Table, TensorId};
+use crate::ir::{
+    Combine, Graph, Node, Op, Output, Port, QuantParams, Requantize, Shape, Table, TensorId, elements,
+};
 use crate::linear::{Conv2d, Dense, Sparse};
 
 /// How one layer's result is held.
@@ -88,8 +90,28 @@ struct Emission {
 impl Emission {
     fn layer(&mut self, layer: &Layer, choice: &Choice, means: &[f64]) -> Result<(), ModelError> {
         let (tensor, to, scale) = match &layer.kind {
-            Kind::Map(map) => self.map(layer, map, choice, means)?,
-            Kind::Sum { factors, bias } => self.sum(layer, factors, *bias, choice)?,
+            Kind::Map(map) => {
+                let x = self.activations[layer.inputs[0]].clone();
+                let unit = f64::from(1u32 << choice.shift);
+                let scale = choice.quant.scale;
+                let (weight, bias) = (x.2.scale / scale * unit, unit / scale);
+                let rounding = Rounding { node: &layer.name, weight, bias };
+                let means: Vec<f64> =
+                    map.operand_means(&layer.from, means).iter().map(|m| m / x.2.scale).collect();
+                let (tensor, to) = self.map(layer, map, (x.0, x.1), &rounding, &means)?;
+                (tensor, to, choice.quant)
+            }
+            Kind::Sum { factors, bias } => {
+                let unit = f64::from(1u32 << choice.shift) / choice.quant.scale;
+                let operands = layer.inputs.iter().map(|&input| {
+                    let (tensor, _, x) = self.activations[input];
+                    (tensor, x.scale)
+                });
+                let operands: Vec<(TensorId, f64)> = operands.collect();
+                let tensor = self.sum(layer, factors, *bias, &operands, unit)?;
+                (tensor, layer.to.clone(), choice.quant)
+            }
+            Kind::Root(linear) => self.root(layer, linear, choice)?,
             Kind::Product(_) => self.product(layer, Op::Multiply, choice)?,
             Kind::MatMul(sizes, _) => self.product(layer, Op::MatMul(*sizes), choice)?,
             Kind::Function(function) => return self.function(layer, function, choice),
@@ -112,14 +134,10 @@ impl Emission {
         &mut self,
         layer: &Layer,
         map: &Map,
-        choice: &Choice,
+        (mut tensor, shape): (TensorId, Shape),
+        rounding: &Rounding<'_>,
         means: &[f64],
-    ) -> Result<(TensorId, Shape, QuantParams), ModelError> {
-        let (mut tensor, shape, x) = self.activations[layer.inputs[0]].clone();
-        let y = choice.quant;
-        let unit = f64::from(1u32 << choice.shift);
-        let rounding = Rounding { node: &layer.name, weight: x.scale / y.scale * unit, bias: unit / y.scale };
-        let means: Vec<f64> = map.operand_means(&layer.from, means).iter().map(|m| m / x.scale).collect();
+    ) -> Result<(TensorId, Shape), ModelError> {
         let (op, from, to) = match map {
             Map::Dense { weights, bias } => {
                 let (weights, bias) = rounding.rows(weights, bias, |_, input| means[input])?;
@@ -145,34 +163,65 @@ impl Emission {
                 (Op::Conv2d(conv), Some(shape.clone()), shape)
             }
             Map::Sparse { bias, taps } => {
-                (Op::Sparse(rounding.sparse(bias, taps, &means)?), None, layer.to.clone())
+                (Op::Sparse(rounding.sparse(bias, taps, means)?), None, layer.to.clone())
             }
         };
         if let Some(from) = from {
             tensor = self.reshaped(&layer.name, tensor, &shape, &from);
         }
         tensor = self.push(layer.name.clone(), op, vec![tensor], to.clone());
-        Ok((tensor, to, y))
+        Ok((tensor, to))
     }
 
-    /// `sum_j round(a_j s_j / s_y 2^f) x_j`.
+    /// `sum_j round(a_j s_j unit) x_j`, `unit` integers being 1.
     fn sum(
         &mut self,
         layer: &Layer,
         factors: &[f64],
         bias: f64,
-        choice: &Choice,
-    ) -> Result<(TensorId, Shape, QuantParams), ModelError> {
-        let unit = f64::from(1u32 << choice.shift) / choice.quant.scale;
+        operands: &[(TensorId, f64)],
+        unit: f64,
+    ) -> Result<TensorId, ModelError> {
         let rounding = Rounding { node: &layer.name, weight: unit, bias: unit };
         let mut integers = Vec::new();
-        for (factor, &input) in factors.iter().zip(&layer.inputs) {
-            integers.push(rounding.round(factor * self.activations[input].2.scale * unit, BIAS)?);
+        for (factor, (_, scale)) in factors.iter().zip(operands) {
+            integers.push(rounding.round(factor * scale * unit, BIAS)?);
         }
         let combine = Combine { factors: integers, bias: rounding.round(bias * unit, BIAS)? };
-        let operands = layer.inputs.iter().map(|&input| self.activations[input].0).collect();
-        let tensor = self.push(layer.name.clone(), Op::Combine(combine), operands, layer.to.clone());
-        Ok((tensor, layer.to.clone(), choice.quant))
+        let operands = operands.iter().map(|(tensor, _)| *tensor).collect();
+        Ok(self.push(layer.name.clone(), Op::Combine(combine), operands, layer.to.clone()))
+    }
+
+    /// The root has steps of `s_y / 2^f`, so that what it is taken of has steps of their square.
+    fn root(
+        &mut self,
+        layer: &Layer,
+        linear: &Kind,
+        choice: &Choice,
+    ) -> Result<(TensorId, Shape, QuantParams), ModelError> {
+        let unit = (f64::from(1u32 << choice.shift) / choice.quant.scale).powi(2);
+        let mut squares = Vec::new();
+        for &input in &layer.inputs {
+            let (tensor, shape, x) = self.activations[input].clone();
+            let name = format!("{}.square", layer.name);
+            let square = self.push(name, Op::Multiply, vec![tensor, tensor], shape.clone());
+            squares.push((square, shape, x.scale.powi(2)));
+        }
+        let (tensor, to) = match linear {
+            Kind::Map(map) => {
+                let (square, shape, scale) = squares[0].clone();
+                let rounding = Rounding { node: &layer.name, weight: scale * unit, bias: unit };
+                let means = vec![0.0; elements(&shape)];
+                self.map(layer, map, (square, shape), &rounding, &means)?
+            }
+            Kind::Sum { factors, bias } => {
+                let operands: Vec<_> = squares.iter().map(|(square, _, scale)| (*square, *scale)).collect();
+                (self.sum(layer, factors, *bias, &operands, unit)?, layer.to.clone())
+            }
+            _ => return Err(ModelError::node(&layer.name, "the root of what is no linear layer")),
+        };
+        let root = self.push(format!("{}.root", layer.name), Op::Sqrt, vec![tensor], to.clone());
+        Ok((root, to, choice.quant))
     }
 
     /// A product needs no factor: the choice made the result's step `factor s_a s_b 2^f`.

@@ -23,13 +23,16 @@
 //!
 //! Function `y = f(x)`: `(x, y)` is a row of the function's table ([`super::tables`]), and `y - least f` is in a covering
 //! range. Products `c = a b` take a row each; a sum of products is a chain `a_l b_l = s_l - s_(l-1)`.
+//!
+//! Root `y = floor(sqrt(x))`: `s = y y`, and `0 <= x - s <= 2y` by two covering ranges. Their sum says that `2y` is small
+//! and not negative; `(2y)^2 = 4s` is then over integers, so `2y` is even and `y` is the root.
 
 use super::tables::{Functions, value_shift};
 use super::{Family, System};
 use crate::graph::image;
 use crate::ir::{
     Combine, Graph, MatMul, Node, Op, Port, QuantParams, Range, Requantize, Table, TensorId, Visibility,
-    elements, quotient,
+    elements, quotient, root,
 };
 use crate::pool::MaxPool2d;
 
@@ -65,6 +68,7 @@ pub fn walk<S: System>(graph: &Graph, limb_bits: u32, system: &mut S) {
             }
             Op::Requantize(rule) => x.iter().map(|x| cells.requantize(x, range, rule, public)).collect(),
             Op::Reshape => x.to_vec(),
+            Op::Sqrt => x.iter().map(|x| cells.sqrt(x, range, public)).collect(),
         };
         tensors.push(y);
         cells.system.end_node(index);
@@ -273,6 +277,18 @@ impl<S: System> Cells<'_, S> {
         self.system.entry(number, argument - lo, &row);
         let over = self.combine(-range.lo, [(1, &y)]);
         self.range(Family::EntryRange, &over, bits(range.hi - range.lo), false);
+        y
+    }
+
+    fn sqrt(&mut self, x: &S::Expr, range: Range, public: bool) -> S::Expr {
+        let hint = root(self.system.value(x));
+        let y = if public { self.system.output(hint) } else { self.system.wire(hint) };
+        let square = self.product(&y, &y);
+        let over = self.combine(0, [(1, x), (-1, &square)]);
+        let under = self.combine(0, [(2, &y), (-1, &over)]);
+        let width = bits(2 * root(range.hi));
+        self.range(Family::RootLow, &over, width, false);
+        self.range(Family::RootHigh, &under, width, false);
         y
     }
 

@@ -31,6 +31,7 @@ pub fn graph_and_inputs() -> impl Strategy<Value = (Graph, Vec<i32>)> {
     let samples = prop_oneof![
         Just(samples::function()),
         Just(samples::product()),
+        Just(samples::norm()),
         Just(samples::attention()),
         Just(samples::attention().committing(true, false)),
     ];
@@ -206,6 +207,9 @@ fn every_operator_computes_its_equation() {
     assert_eq!(trace.outputs(&samples::function()), [[(9 * 104 + 2 * 106 + 4) >> 3]]);
     let trace = samples::product().run(&[vec![-100]]).expect("fits");
     assert_eq!(trace.outputs(&samples::product()), [[(-75 * -100 + 32) >> 6]]);
+    // 90^2 + 128^2 = 24484 lies between the squares of 156 and 157.
+    let trace = samples::norm().run(&[vec![90, -128]]).expect("fits");
+    assert_eq!(trace.outputs(&samples::norm()), [[(156 * 5 - 3 + 2) >> 2]]);
     // [[1 2 3] [4 5 6]] rearranged to [[1 4 2] [5 3 6]] times [[1 2] [3 4] [5 6]].
     let graph = samples::attention();
     let trace = graph.run(&[vec![1, 2, 3, 4, 5, 6]]).expect("fits");
@@ -240,6 +244,7 @@ fn an_operator_that_contradicts_its_operands_is_refused() {
         ("taps and bias", chain().then(sparse(vec![1, 0], vec![(0, 1)]), vec![2])),
         ("taps and bias", chain().then(sparse(vec![0, 0], vec![(0, 1)]), vec![2])),
         ("weights and bias", chain().dense(vec![1; 9], vec![0; 3])),
+        ("may be negative", chain().then(Op::Sqrt, vec![1, 4])),
     ];
     for (reason, chain) in cases {
         let error = chain.requantize(1, -8, 7).graph().expect_err(reason).to_string();

@@ -54,6 +54,12 @@ fn lies() -> Vec<Lie> {
     let (graph, inputs) = (samples::product(), &[100]);
     let value = wire(&graph, inputs, 7500);
     lies.push(lie(Family::Product, graph, inputs, &[(value, 7000)], &[], &[]));
+    // 30^2 + 41^2 = 2581, of which the root is 50; its square follows the lie.
+    for (family, root) in [(Family::RootHigh, 47), (Family::RootLow, 53)] {
+        let (graph, inputs) = (samples::norm(), &[30, 41]);
+        let value = wire(&graph, inputs, 50);
+        lies.push(lie(family, graph, inputs, &[(value, root), (value + 1, root * root)], &[], &[]));
+    }
     lies
 }
 
@@ -104,6 +110,7 @@ fn honest_proofs_of_every_kind_of_cell_hold() {
         samples::function(),
         samples::product(),
         samples::attention(),
+        samples::norm(),
         samples::dense().committing(true, false),
         samples::dense().committing(false, true),
         samples::function().committing(true, true),

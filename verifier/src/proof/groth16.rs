@@ -143,7 +143,7 @@ fn holds(key: &VerifyingKey, items: &[(Statement, Vec<u8>)], decoded: &[(Proof, 
         G1Projective::msm_unchecked(&points, &scalars)
     };
     let (c1, c2) = rayon::join(|| sum(|p| p.c1), || sum(|p| p.c2));
-    let weighted = decoded.iter().zip(items).zip(&scalars);
+    let weighted = decoded.iter().zip(items).zip(&coefficients);
     let public =
         key.public_point_batch(weighted.map(|(((_, rho), (statement, _)), &c)| (values(statement), *rho, c)));
 
@@ -189,7 +189,7 @@ fn coefficients(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Vec<u128>
 /// A public input of the constraint system.
 #[derive(Clone, Copy, Debug)]
 enum Value {
-    /// At most 16 bits wide.
+    /// At most `ACTIVATION_BITS` wide.
     Integer(i32),
     Element(Fr),
 }

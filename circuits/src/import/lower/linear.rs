@@ -9,7 +9,7 @@ use super::{Lowering, Value, float, int, text};
 use crate::error::ModelError;
 use crate::import::scalar::Pair;
 use crate::import::source::node_name;
-use crate::import::tensor::{Tensor, Type, broadcast, strides};
+use crate::import::tensor::{Tensor, Type, broadcast, indices, strides};
 use crate::ir::MatMul;
 
 impl Lowering {
@@ -92,16 +92,50 @@ impl Lowering {
         Ok(self.unary(node, &y, |y| y.clamp(lo, hi))?.typed(Type::Int))
     }
 
-    /// A list along an axis of another tensor, shaped to broadcast with it.
+    /// A list along an axis of another tensor, shaped to broadcast with it; with a `block_size`, a tensor with one element
+    /// for so many along the axis.
     fn along(&self, node: &NodeProto, list: Tensor, x: &Value, axis: i64) -> Result<Value, ModelError> {
         let rank = x.shape().len();
-        if list.values.len() == 1 || list.shape.len() != 1 || rank == 0 {
+        if list.values.len() == 1 || rank == 0 {
             return Ok(Value::Constant(list));
         }
         let axis = self.axis(node, axis, rank)?;
+        let block = int(node, "block_size", 0);
+        if block > 0 {
+            return self.blocks(node, &list, &x.shape(), axis, block).map(Value::Constant);
+        }
+        if list.shape.len() != 1 {
+            return Ok(Value::Constant(list));
+        }
         let mut shape = vec![1; rank];
         shape[axis] = list.values.len();
         Ok(Value::Constant(Tensor { shape, ..list }))
+    }
+
+    /// Every element of a tensor as often as a block along an axis is long.
+    fn blocks(
+        &self,
+        node: &NodeProto,
+        list: &Tensor,
+        shape: &[usize],
+        axis: usize,
+        block: i64,
+    ) -> Result<Tensor, ModelError> {
+        let block = usize::try_from(block).unwrap_or(usize::MAX);
+        let fits = |(dim, (&size, &blocks)): (usize, (&usize, &usize))| match dim == axis {
+            true => size.div_ceil(block) == blocks,
+            false => size == blocks,
+        };
+        if list.shape.len() != shape.len() || !shape.iter().zip(&list.shape).enumerate().all(fits) {
+            return Err(ModelError::node(node_name(node), "blocks and shape do not agree"));
+        }
+        let steps = strides(&list.shape);
+        let index = indices(shape, |at| {
+            let place = |(dim, &i): (usize, &usize)| if dim == axis { i / block } else { i };
+            Some(at.iter().enumerate().map(place).zip(&steps).map(|(i, step)| i * step).sum())
+        });
+        let values = index.into_iter().map(|i| list.values[i as usize]).collect();
+        Ok(Tensor { shape: shape.to_vec(), values, r#type: list.r#type })
     }
 
     fn gemm(&mut self, node: &NodeProto) -> Result<Value, ModelError> {
@@ -370,7 +404,7 @@ impl Lowering {
         let (from, skip) = (x.shape(), strides(&x.shape()));
         let size = |c: &char| labels.iter().position(|other| other == c).map_or(1, |axis| from[axis]);
         let shape: Vec<usize> = kept.iter().map(size).collect();
-        let index = crate::import::tensor::indices(&shape, |at| {
+        let index = indices(&shape, |at| {
             let along = |(c, s): (&char, &usize)| Some(at[kept.iter().position(|other| other == c)?] * s);
             labels.iter().zip(&skip).map(along).sum()
         });

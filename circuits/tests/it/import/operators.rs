@@ -347,6 +347,19 @@ fn a_function_spelt_out_is_one_table() {
     assert_eq!((tables, graph.nodes().iter().any(|node| node.op == Op::Multiply)), (1, false));
 }
 
+/// Near 0 a table over few bits would lose the root.
+#[test]
+fn the_root_of_a_sum_of_squares_is_exact() {
+    let model = Onnx::new(&[1, 3, 8]).node("ReduceL2", &["x"], "y", vec![ints("axes", &[1])]);
+    let graph = agrees(model, (-1.0, 1.0));
+    let tables = graph.nodes().iter().any(|node| matches!(node.op, Op::Table(_)));
+    assert_eq!((tables, graph.nodes().iter().filter(|node| node.op == Op::Sqrt).count()), (false, 1));
+    let small = graph.run(&[vec![3; 24]]).unwrap().outputs(&graph);
+    let (x, y) = (graph.inputs()[0].quant.scale, graph.outputs()[0].port.quant.scale);
+    let expected = 27f64.sqrt() * x / y;
+    assert!(small[0].iter().all(|&got| (f64::from(got) - expected).abs() <= 1.0), "{small:?} for {expected}");
+}
+
 #[test]
 fn sums_and_products_of_two_activations() {
     let model =

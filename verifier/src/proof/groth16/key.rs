@@ -227,22 +227,43 @@ impl VerifyingKey {
     /// `sum_j c_j (IC_0 + sum x_ij IC_i + rho_j IC_rho)`.
     pub(super) fn public_point_batch<V: Iterator<Item = Value>>(
         &self,
-        items: impl Iterator<Item = (V, Fr, Fr)>,
+        items: impl Iterator<Item = (V, Fr, u128)>,
     ) -> G1Projective {
-        let mut sums = vec![Fr::ZERO; self.0.public.len()];
+        let mut sums = vec![Sum::default(); self.0.public.len()];
         let (mut one, mut challenge) = (Fr::ZERO, Fr::ZERO);
         for (values, rho, coefficient) in items {
-            one += coefficient;
-            challenge += rho * coefficient;
-            for (sum, value) in sums.iter_mut().zip(values) {
-                match value {
-                    Value::Integer(0) => {}
-                    Value::Integer(value) => *sum += coefficient * Fr::from(value),
-                    Value::Element(value) => *sum += coefficient * value,
-                }
-            }
+            one += Fr::from(coefficient);
+            challenge += rho * Fr::from(coefficient);
+            sums.iter_mut().zip(values).for_each(|(sum, value)| sum.add(coefficient, value));
         }
+        let sums: Vec<Fr> = sums.iter().map(Sum::value).collect();
         G1Projective::msm_unchecked(&self.0.public, &sums) + self.0.one * one + self.0.rho * challenge
+    }
+}
+
+/// `low + 2^64 high + element`: a sum of 128-bit coefficients times values. Products of a half by a 25-bit integer leave
+/// each part room for `2^38` of them.
+#[derive(Clone, Debug, Default)]
+struct Sum {
+    low: i128,
+    high: i128,
+    element: Fr,
+}
+
+impl Sum {
+    fn add(&mut self, coefficient: u128, value: Value) {
+        match value {
+            Value::Integer(value) => {
+                let half = i128::from(u64::MAX);
+                self.low += (coefficient as i128 & half) * i128::from(value);
+                self.high += ((coefficient >> 64) as i128) * i128::from(value);
+            }
+            Value::Element(value) => self.element += Fr::from(coefficient) * value,
+        }
+    }
+
+    fn value(&self) -> Fr {
+        Fr::from(self.low) + Fr::from(self.high) * Fr::from(1u128 << 64) + self.element
     }
 }
 
