@@ -56,7 +56,7 @@ STEP = 1 / 4096
 # How a refusal reads that states a limit of the program. Any other is taken for a mistake in it.
 REFUSALS = re.compile(
     "is not supported|is not understood|is of no supported kind|is stored outside the file|names no operator set"
-    "|no width of activations keeps the error|a folded constant is|a dimension is zero"
+    "|no width of activations keeps the error|its range is too wide|a folded constant is|a dimension is zero"
 )
 
 

@@ -30,6 +30,8 @@ const ROOT_BITS: u8 = 12;
 const WIDE: u8 = 4;
 /// How many times its middle the greatest of evenly spread numbers may be, as a power of two.
 const EVEN: u8 = 3;
+/// Share of a function's range that it passes between two points where it is taken to be a step.
+const JUMP: f64 = 0.25;
 /// Points at which a function is looked at.
 const POINTS: usize = 1024;
 /// Room above the greatest size seen.
@@ -55,6 +57,7 @@ pub fn choices(network: &Network, ports: &[Port], activations: &Activations, bit
             () if matches!(layer.kind, Kind::Select(_)) => resolving(values, bits),
             () => bits,
         };
+        let width = if is_function(layer) { width.min(limits::VALUE_BITS as u8) } else { width };
         let reach = (functions_only && !is_output).then(|| {
             let parts = readers[at].iter().map(|&reader| active(&network.layers[reader], values, bits));
             parts.fold((0.0, 0.0), hull)
@@ -132,6 +135,10 @@ fn active(layer: &Layer, values: &[Vec<f64>], bits: u8) -> (f64, f64) {
         let least = y.iter().copied().fold(f64::INFINITY, f64::min);
         let greatest = y.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let slack = (greatest - least) / 2f64.powi(i32::from(bits) + 1);
+        // Of a step, finer arguments would only show how they were rounded.
+        if y.windows(2).any(|pair| (pair[1] - pair[0]).abs() > JUMP * (greatest - least)) {
+            return (lo, hi);
+        }
         let moved = |from: f64| move |y: &f64| (y - from).abs() > slack;
         match (y.iter().position(moved(y[0])), y.iter().rposition(moved(y[POINTS]))) {
             (Some(first), Some(last)) => (x(first.saturating_sub(1)), x((last + 1).min(POINTS))),

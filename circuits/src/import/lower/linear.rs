@@ -5,7 +5,7 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::{Lowering, Value, float, int, text};
+use super::{Lowering, Value, float, int, range_of, text};
 use crate::error::ModelError;
 use crate::import::scalar::Pair;
 use crate::import::source::node_name;
@@ -86,9 +86,10 @@ impl Lowering {
             let zero = self.along(node, zero, &y, axis)?;
             y = self.binary(node, Pair::Add, &y, &zero)?;
         }
-        // Without a zero point the type is that of unsigned bytes.
-        let known = node.input.get(index).and_then(|name| self.ranges.get(name));
-        let (lo, hi) = known.copied().unwrap_or((0.0, 255.0));
+        // Without a zero point the type is that of the attribute, else of unsigned bytes.
+        let known = node.input.get(index).and_then(|name| self.ranges.get(name)).copied();
+        let named = i32::try_from(int(node, "output_dtype", 0)).ok().filter(|&r#type| r#type != 0);
+        let (lo, hi) = known.or(named.map(range_of)).unwrap_or((0.0, 255.0));
         Ok(self.unary(node, &y, |y| y.clamp(lo, hi))?.typed(Type::Int))
     }
 
