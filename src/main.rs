@@ -69,6 +69,7 @@ enum Answer {
 }
 
 fn main() -> ExitCode {
+    output::end_when_nobody_reads();
     // clap itself exits with 2 on wrong arguments and 0 on --help.
     let arguments = Arguments::parse();
     let answer = match arguments.command {

@@ -42,6 +42,16 @@ fn write_as(path: &Path, mode: u32, fill: impl FnOnce(&mut File) -> Result<()>) 
     std::fs::rename(&partial, path).with_context(|| format!("{name}"))
 }
 
+/// Ends the program where the reader of its output has gone, as `head` does, instead of reporting a panic: the standard
+/// library prints or panics.
+pub fn end_when_nobody_reads() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match panic.payload().downcast_ref::<String>() {
+        Some(message) if message.starts_with("failed printing to stdout") => std::process::exit(2),
+        _ => report(panic),
+    }));
+}
+
 /// Prints a value as one line of JSON on standard output.
 pub fn json(value: &impl Serialize) -> Result<()> {
     let mut out = std::io::stdout().lock();

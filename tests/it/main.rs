@@ -3,6 +3,7 @@
 mod crash;
 mod devnet;
 mod distrust;
+mod epoch;
 mod files;
 mod network;
 mod refusals;

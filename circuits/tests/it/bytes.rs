@@ -41,7 +41,7 @@ fn shapes_types_and_windows_that_do_not_fit_are_refused() {
     assert!(start().dense(vec![1, 2], vec![0]).requantize(0, 0, 255).graph().is_err(), "shift");
     assert!(start().dense(vec![1, 2], vec![0]).requantize(31, 0, 255).graph().is_err(), "shift");
     assert!(start().dense(vec![1, 2], vec![0]).requantize(4, 1, 255).graph().is_err(), "type without zero");
-    assert!(start().dense(vec![1, 2], vec![0]).requantize(4, 0, 1 << 17).graph().is_err(), "type too wide");
+    assert!(start().dense(vec![1, 2], vec![0]).requantize(4, 0, 1 << 24).graph().is_err(), "type too wide");
     assert!(start().reshape(vec![1, 3]).requantize(1, 0, 1).graph().is_err(), "reshape");
     assert!(start().conv(vec![1], vec![0], [1, 1]).requantize(1, 0, 1).graph().is_err(), "rank");
     assert!(start().dense(vec![1, 2], vec![0]).graph().is_err(), "no requantisation before the output");

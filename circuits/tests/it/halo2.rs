@@ -439,7 +439,7 @@ fn rearrangements_sums_and_sparse_matrices_cost_no_rows() {
 fn what_the_rows_do_not_have_is_refused_by_node_and_operator() {
     let cases =
         [(samples::function(), "Table"), (samples::product(), "Multiply"), (samples::attention(), "MatMul")];
-    let wide = Chain::new(vec![1, 1], -128, 127).dense(vec![1 << 12], vec![0]).requantize(
+    let wide = samples::Chain::new(vec![1, 1], -128, 127).dense(vec![1 << 12], vec![0]).requantize(
         1,
         -(1 << 17),
         (1 << 17) - 1,
@@ -453,7 +453,7 @@ fn what_the_rows_do_not_have_is_refused_by_node_and_operator() {
         assert_eq!(op, expected);
         assert!(graph.nodes().iter().any(|other| other.name == *node));
     }
-    let wide = Chain::new(vec![1, 1], 0, 1 << 17).dense(vec![1], vec![0]).requantize(1, -128, 127);
+    let wide = samples::Chain::new(vec![1, 1], 0, 1 << 17).dense(vec![1], vec![0]).requantize(1, -128, 127);
     let error = Layout::new(&wide.graph().expect("valid")).expect_err("refused");
     assert!(
         matches!(&error, ModelError::Unsupported { op, .. } if op.contains("more than 16 bits")),
