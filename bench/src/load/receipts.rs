@@ -76,6 +76,8 @@ impl Stock {
         let verifying_key = key.verifying_key().to_vec();
         let id = ModelId(graph.id().0);
         let path = path(&source.name, &id, &verifying_key);
+        // Two runs at a time would write into each other's receipts.
+        let held = lock(&path)?;
         let mut receipts = read(&path, count)?;
         let missing = count.saturating_sub(receipts.len());
         if missing > 0 {
@@ -83,6 +85,7 @@ impl Stock {
                 Maker { prover: Prover::new(graph, key)?, chain: ChainId::new(CHAIN)?, model: id, digits };
             maker.append(&path, &mut receipts, missing)?;
         }
+        drop(held);
         Ok(Self { name: source.name, verifying_key, model: id, receipts })
     }
 }
@@ -91,6 +94,16 @@ fn path(name: &str, model: &ModelId, key: &[u8]) -> PathBuf {
     let (model, key) = (model.to_string(), blake3::hash(key).to_hex());
     let file = format!("{name}-{}-{}.receipts", &model[..12], &key[..12]);
     models::root().join("target/load").join(file)
+}
+
+/// The right to change a file, held until it is dropped.
+fn lock(path: &Path) -> Result<File> {
+    let path = path.with_extension("lock");
+    let name = || path.display().to_string();
+    std::fs::create_dir_all(path.parent().context("a folder")?).with_context(name)?;
+    let file = File::create(&path).with_context(name)?;
+    file.lock().with_context(name)?;
+    Ok(file)
 }
 
 /// Whole receipts from the beginning of a file.
@@ -129,7 +142,6 @@ struct Maker {
 impl Maker {
     fn append(&self, path: &Path, receipts: &mut Vec<Receipt>, missing: usize) -> Result<()> {
         let name = || path.display().to_string();
-        std::fs::create_dir_all(path.parent().context("a folder")?).with_context(name)?;
         let mut file = OpenOptions::new().create(true).append(true).open(path).with_context(name)?;
         let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} {eta}");
         let bar = ProgressBar::new(u64::try_from(missing)?)

@@ -107,7 +107,9 @@ impl Drop for Hosts {
             ip(&format!("link del {}v{host}", self.name));
             ip(&format!("netns del {}", self.namespace(host)));
         }
-        ["a", "b"].iter().for_each(|side| drop(ip(&format!("link del {}{side}", self.name))));
+        for side in ["a", "b"] {
+            ip(&format!("link del {}{side}", self.name));
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::support::{BALANCE, Chain, PRICE, secret};
 
 const NODES: usize = 4;
 const QUORUM: usize = 3;
-/// Rounds in which the rest must be decided once nothing is lost any more.
+/// Rounds in which the rest must be decided once nothing is lost any more: one for each thing that a client wants, and some.
 const LAST_ROUNDS: usize = 60;
 
 /// SplitMix64: the same run for the same seed, everywhere.
@@ -106,6 +106,7 @@ impl World {
             world.wanted.push(world.chain.register_miner(&secret(number), "http://127.0.0.1:1"));
         }
         world.calm_round();
+        world.calm_round();
         assert_eq!(world.nodes[0].application.state().miners().count(), 2);
         world
     }
@@ -132,12 +133,20 @@ impl World {
             }
             self.calm_round();
         }
-        panic!("after {LAST_ROUNDS} rounds without losses something is still not in the log");
+        let (signed, receipts) = self.log();
+        let wanted =
+            self.wanted.iter().filter(|wanted| !signed.contains_key(&wanted.envelope().payload)).count();
+        let kept = self.kept.iter().filter(|kept| !receipts.contains_key(kept)).count();
+        let heads: Vec<usize> = (0..NODES).map(|node| self.head(node)).collect();
+        panic!(
+            "after {LAST_ROUNDS} rounds without losses: {wanted} wanted, {kept} kept, heads {heads:?} of {}",
+            self.decided.len()
+        );
     }
 
     fn calm_round(&mut self) {
         for node in 0..NODES {
-            (0..self.wanted.len()).for_each(|_| self.insist(node));
+            self.insist(node);
             self.resume(node);
             self.tell(node, 100);
         }
@@ -154,13 +163,17 @@ impl World {
         self.wanted.push(self.chain.transfer(self.transfers, 1));
     }
 
-    /// A client submits something again, anywhere.
+    /// A client submits the first thing that is not in the log yet, anywhere: a later nonce would close an earlier one.
     fn insist(&mut self, node: usize) {
-        if let Some(place) = self.wanted.len().checked_sub(1) {
-            let place = self.random.below(place + 1);
-            // It may be there already, or in the log.
-            let _ = self.nodes[node].application.submit(self.wanted[place].envelope());
+        if let Some(first) = self.wanted.iter().find(|wanted| !self.is_in_the_log(wanted)) {
+            // It may be there already.
+            let _ = self.nodes[node].application.submit(first.envelope());
         }
+    }
+
+    fn is_in_the_log(&self, transaction: &Signed<Transaction>) -> bool {
+        let transactions = self.decided.iter().flat_map(|decided| &decided.block.transactions);
+        transactions.into_iter().any(|envelope| envelope == transaction.envelope())
     }
 
     /// A validator draws a verdict and keeps its receipt.
