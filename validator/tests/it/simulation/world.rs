@@ -9,15 +9,22 @@ use assay_proto::genesis::{GenesisValidator, Parameters};
 use assay_proto::job::{Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::transaction::{Body, Transaction};
-use assay_proto::{BlockHash, Canonical, Height, JobId, PublicKey, SecretKey, Signed};
+use assay_proto::{BlockHash, Canonical, Envelope, Height, JobId, PublicKey, SecretKey, Signed};
 use assay_validator::application::Application;
 use assay_validator::consensus::Ledger;
 use assay_validator::mempool::Mempool;
 use assay_validator::store::Store;
-use assay_validator_bft::{Application as Agreed, Verdict as Said};
+use assay_validator_bft::{Application as Agreed, Verdict as Found};
 use assay_verifier::proof::Statement;
 
 use crate::support::{BALANCE, Chain, PRICE, secret};
+
+/// Who said something, and what.
+type Said = (PublicKey, Vec<u8>);
+
+fn by(envelope: &Envelope) -> Said {
+    (envelope.signer, envelope.payload.clone())
+}
 
 const NODES: usize = 4;
 const QUORUM: usize = 3;
@@ -134,8 +141,7 @@ impl World {
             self.calm_round();
         }
         let (signed, receipts) = self.log();
-        let wanted =
-            self.wanted.iter().filter(|wanted| !signed.contains_key(&wanted.envelope().payload)).count();
+        let wanted = self.wanted.iter().filter(|wanted| !signed.contains_key(&by(wanted.envelope()))).count();
         let kept = self.kept.iter().filter(|kept| !receipts.contains_key(kept)).count();
         let heads: Vec<usize> = (0..NODES).map(|node| self.head(node)).collect();
         panic!(
@@ -273,7 +279,7 @@ impl World {
                 continue;
             }
             let said = self.nodes[node].ledger.validate(&proposed.bytes, true).expect("its disk works");
-            assert_eq!(said, Said::Valid(proposed.hash), "an honest proposal is valid for node {node}");
+            assert_eq!(said, Found::Valid(proposed.hash), "an honest proposal is valid for node {node}");
             voted.insert(node);
             if self.random.chance(crashes) {
                 self.crash(node);
@@ -303,7 +309,7 @@ impl World {
         let hash = certificate.precommit.block_hash;
         if self.nodes[node].ledger.undecided(&hash).expect("reads").is_none() {
             let said = self.nodes[node].ledger.validate(&bytes, false).expect("its disk works");
-            assert_eq!(said, Said::Valid(hash));
+            assert_eq!(said, Found::Valid(hash));
         }
         if self.random.chance(crashes) {
             self.crash(node);
@@ -316,16 +322,16 @@ impl World {
 
     fn is_all_in_the_log(&self) -> bool {
         let (signed, receipts) = self.log();
-        self.wanted.iter().all(|wanted| signed.contains_key(&wanted.envelope().payload))
+        self.wanted.iter().all(|wanted| signed.contains_key(&by(wanted.envelope())))
             && self.kept.iter().all(|kept| receipts.contains_key(kept))
             && (0..NODES).all(|node| self.head(node) == self.decided.len())
     }
 
     /// How often each transaction, and each assignment, is in the log.
-    fn log(&self) -> (BTreeMap<Vec<u8>, usize>, BTreeMap<(JobId, PublicKey), usize>) {
+    fn log(&self) -> (BTreeMap<Said, usize>, BTreeMap<(JobId, PublicKey), usize>) {
         let (mut signed, mut receipts) = (BTreeMap::new(), BTreeMap::new());
         for envelope in self.decided.iter().flat_map(|decided| &decided.block.transactions) {
-            *signed.entry(envelope.payload.clone()).or_insert(0) += 1;
+            *signed.entry(by(envelope)).or_insert(0) += 1;
             if let Body::Receipt(receipt) =
                 Transaction::decode(&envelope.payload).expect("a transaction").body
             {

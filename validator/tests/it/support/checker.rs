@@ -111,7 +111,8 @@ impl Checker {
         let (payload, mut signers, mut power) = (vote.encode_to_vec(), BTreeSet::new(), 0);
         for entry in &certificate.signatures {
             assert!(signers.insert(&entry.validator), "height {height}: a validator is counted twice");
-            power += self.power.get(&entry.validator).expect("height {height}: a stranger signed");
+            let known = self.power.get(&entry.validator);
+            power += known.unwrap_or_else(|| panic!("height {height}: a stranger signed"));
             let (validator, signature) = (entry.validator.clone(), entry.signature.clone());
             let signed = wire::Signed { payload: payload.clone(), signer: validator, signature };
             self.check_signature("Vote", &signed);
