@@ -29,11 +29,14 @@ SYSTEM ?= groth16
 PEERS_MODELS ?= mlp lenet5
 PLOT_RESULTS ?= $(sort $(wildcard bench/results/2*.json))
 
+# What `make load` is told: receipts, or a time and a rate.
+LOAD_ARGS ?= 5000
+
 # What `make fuzz` runs, and how long each.
 FUZZ_TARGETS ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup demo devnet test test-slow fmt lint verifier bench bench-steps peers plot regenerate onnx-check onnx-models grpc-check fuzz
+.PHONY: help setup demo devnet test test-slow fmt lint verifier bench bench-steps load peers plot regenerate onnx-check onnx-models grpc-check fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +81,10 @@ verifier: setup ## build the verifier alone: no runtime, no network, no database
 bench: setup ## what setup, proof and verification cost (BENCH_MODELS=".." BENCH_ARGS="..")
 	scripts/progress cargo build $(WORKSPACE) --bin assay-bench
 	for model in $(BENCH_MODELS); do $(BIN)/assay-bench prove $$model $(BENCH_ARGS); done
+
+load: setup ## four validators that commit receipts with real proofs (LOAD_ARGS="5000", or "--sustained 600 --rate 60")
+	scripts/progress cargo build --release --locked -p assay-bench
+	cargo run --quiet --release --locked -p assay-bench -- load $(LOAD_ARGS)
 
 regenerate: setup ## write the golden files anew: a pinned key, a proof, sizes
 	ASSAY_REGENERATE=1 cargo test --release --locked -p assay-prover --test it golden

@@ -8,7 +8,7 @@
 //! DIR/devnet.lock      held while it runs; the process that holds it
 //! ```
 //!
-//! A process that ends by itself is said to; the others go on.
+//! It is up when every validator is ready: each takes jobs then. A process that ends by itself is said to; the others go on.
 
 mod layout;
 mod process;
@@ -29,7 +29,7 @@ use process::{Log, Process};
 
 /// Time that processes get to stop by themselves.
 const STOP_TIME: Duration = Duration::from_secs(20);
-/// Time that the validators get to decide their first block.
+/// Time that the validators get to decide their first block, and then to be ready.
 const START_TIME: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of files of a network.
@@ -151,6 +151,9 @@ async fn serve(
     for process in processes.iter_mut().skip(started) {
         process.wait_for("registered as ", START_TIME).await?;
     }
+    for validator in &network.validators {
+        until_ready(&validator.services()).await?;
+    }
     network.say(dir, json)?;
     loop {
         tokio::time::sleep(PAUSE).await;
@@ -161,6 +164,17 @@ async fn serve(
             }
         }
     }
+}
+
+/// Waits until a validator serves: it is connected with enough of the others, and where they are.
+async fn until_ready(validator: &str) -> Result<()> {
+    let client = Tls::default().connect(validator).await?;
+    let began = Instant::now();
+    while !client.status().await?.ready {
+        ensure!(began.elapsed() < START_TIME, "{validator} is not ready in time");
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 fn lock_file(dir: &Path) -> Result<File> {

@@ -14,6 +14,7 @@ mod overrides;
 pub mod register;
 mod start;
 mod status;
+mod sync;
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,8 @@ pub enum Command {
     Backup(backup::BackupArguments),
     /// Make a database of a copy
     Restore(backup::RestoreArguments),
+    /// Begin with a state that another validator gives, at a block that you trust
+    Sync(sync::Arguments),
     /// Write the log of a running validator to a file for auditors
     Export(export::Arguments),
     /// Show the ledger of a running validator
@@ -51,6 +54,7 @@ pub fn run(command: Command) -> Result<Answer> {
         Command::RegisterModel(arguments) => register::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Sync(arguments) => sync::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
     }

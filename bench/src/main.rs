@@ -3,6 +3,7 @@
 mod demo;
 mod digits;
 mod layout;
+mod load;
 mod models;
 mod peers;
 mod prove;
@@ -27,6 +28,11 @@ enum Command {
     Demo(demo::Arguments),
     /// What setup, proof and verification of a model cost, beside the floor of their arithmetic
     Prove(prove::Arguments),
+    /// Four validators that commit thousands of receipts with real proofs: rate, latency, memory, disk, nothing lost
+    Load(load::Arguments),
+    /// A validator of `load`
+    #[command(hide = true)]
+    LoadNode(load::NodeArguments),
     /// Draw the halo2 circuit of a model
     Layout(layout::Arguments),
     /// EZKL and this prover in turn on the same ONNX files, and the ratios
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
     let found = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Prove(arguments) => prove::run(arguments),
+        Command::Load(arguments) => load::run(arguments),
+        Command::LoadNode(arguments) => load::serve(arguments),
         Command::Layout(arguments) => layout::run(arguments),
         Command::Peers(arguments) => peers::run(arguments),
     };

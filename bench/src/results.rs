@@ -39,7 +39,7 @@ impl Destination {
 }
 
 /// What tells figures of one model apart: two entries that have these in common are of the same measurement.
-const IDENTITY: [&str; 3] = ["model", "system", "peer"];
+const IDENTITY: [&str; 4] = ["model", "system", "peer", "measurement"];
 
 /// Where the figures come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

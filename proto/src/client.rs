@@ -10,7 +10,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use crate::block::CommittedBlock;
 use crate::codec::each;
 use crate::error::ProtoError;
-use crate::id::{ChainId, Epoch, Height, JobId, ModelId, PublicKey};
+use crate::id::{BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey};
 use crate::job::Job;
 use crate::operator::Backup;
 use crate::report::EpochReport;
@@ -21,7 +21,9 @@ use crate::wire::ledger_client::LedgerClient;
 use crate::wire::operator_client::OperatorClient;
 use crate::{limits, wire};
 
-pub use stream::{BlockStream, ExportStream, InferEvent, InferStream, Position};
+pub use stream::{
+    BlockStream, ExportStream, InferEvent, InferStream, Position, SnapshotPart, SnapshotStream,
+};
 
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +150,30 @@ pub struct ReceiptEntry {
     pub position: Position,
     /// The transaction that holds it.
     pub transaction: Signed<Transaction>,
+}
+
+/// A block by height and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockPoint {
+    /// Its height.
+    pub height: Height,
+    /// Hash of its header.
+    pub hash: BlockHash,
+}
+
+/// Where a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusEntry {
+    /// Name of the chain.
+    pub chain_id: ChainId,
+    /// The latest block; the genesis at height 0.
+    pub head: BlockPoint,
+    /// Height of the earliest block that the node keeps.
+    pub earliest: Height,
+    /// Whether the node is where the other validators are.
+    pub ready: bool,
+    /// Blocks whose states the node offers.
+    pub snapshots: Vec<BlockPoint>,
 }
 
 /// A connection to a validator.
@@ -289,6 +315,32 @@ impl Client {
         let response = self.ledger.clone().export(wire::ExportRequest {}).await?;
         Ok(ExportStream::new(response.into_inner()))
     }
+
+    /// Where the node is.
+    pub async fn status(&self) -> Result<StatusEntry, ClientError> {
+        let request = self.request(wire::GetStatusRequest {});
+        let response = self.ledger.clone().get_status(request).await?.into_inner();
+        let head = response.head.ok_or(ProtoError::Missing { what: "head of a status" })?;
+        let what = "snapshots of a node";
+        Ok(StatusEntry {
+            chain_id: ChainId::new(response.chain_id)?,
+            head: point(head)?,
+            earliest: Height(response.earliest),
+            ready: response.ready,
+            snapshots: each(response.snapshots, what, limits::SNAPSHOTS, point)?,
+        })
+    }
+
+    /// The block of a height and the records of the state after it, if the node offers them.
+    pub async fn snapshot(&self, height: Height) -> Result<SnapshotStream, ClientError> {
+        let message = wire::GetSnapshotRequest { height: height.0 };
+        let response = self.ledger.clone().get_snapshot(message).await?;
+        Ok(SnapshotStream::new(response.into_inner()))
+    }
+}
+
+fn point(point: wire::BlockPoint) -> Result<BlockPoint, ProtoError> {
+    Ok(BlockPoint { height: Height(point.height), hash: point.block_hash.as_slice().try_into()? })
 }
 
 fn miner(record: wire::MinerRecord) -> Result<MinerEntry, ProtoError> {

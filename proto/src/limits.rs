@@ -61,6 +61,13 @@ pub const GENESIS_ACCOUNTS: usize = 1 << 16;
 /// Miners of an epoch report.
 pub const REPORT_MINERS: usize = 1 << 14;
 
+/// Records of a snapshot in one message; a longer record is in a message of its own.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+/// Records of a snapshot in all.
+pub const SNAPSHOT_BYTES: usize = 1 << 32;
+/// Snapshots that a node offers.
+pub const SNAPSHOTS: usize = 8;
+
 /// Blocks of an epoch.
 pub const TEMPO: u64 = 1 << 20;
 /// Base units minted an epoch, before halvings.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use assay_proto::PublicKey;
-use assay_proto::client::{AccountEntry, ClientError, MinerEntry, ModelEntry};
+use assay_proto::client::{AccountEntry, BlockPoint, ClientError, MinerEntry, ModelEntry};
 use assay_proto::report::EpochReport;
 use assay_verifier::proof::system_of;
 use tonic::Code;
@@ -31,11 +31,24 @@ pub struct Arguments {
 struct Report {
     chain_id: String,
     height: u64,
+    hash: String,
+    /// Height of the earliest block that the node keeps.
+    earliest: u64,
+    /// Whether the node is where the other validators are.
+    ready: bool,
+    /// Blocks whose states the node offers.
+    snapshots: Vec<Point>,
     models: Vec<Model>,
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<Epoch>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<Account>,
+}
+
+#[derive(serde::Serialize)]
+struct Point {
+    height: u64,
+    hash: String,
 }
 
 #[derive(serde::Serialize)]
@@ -78,8 +91,11 @@ struct Miner {
 pub fn run(arguments: &Arguments) -> Result<Answer> {
     let report = block_on(async {
         let client = arguments.tls.connect(&arguments.endpoint).await?;
-        // The chain and its height come with every account; nobody's will do.
-        let account = client.account(&arguments.account.unwrap_or(PublicKey([0; 32]))).await?;
+        let status = client.status().await?;
+        let account = match &arguments.account {
+            Some(key) => Some(Account::new(key, client.account(key).await?)),
+            None => None,
+        };
         let models = client.models().await?;
         let epoch = match client.epoch_report(None).await {
             Ok(report) => Some(Epoch::from(&report)),
@@ -88,11 +104,15 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
             Err(error) => return Err(error.into()),
         };
         Ok(Report {
-            chain_id: account.chain_id.to_string(),
-            height: account.height.0,
+            chain_id: status.chain_id.to_string(),
+            height: status.head.height.0,
+            hash: status.head.hash.to_string(),
+            earliest: status.earliest.0,
+            ready: status.ready,
+            snapshots: status.snapshots.iter().map(Point::from).collect(),
             models: models.into_iter().map(Model::from).collect(),
             epoch,
-            account: arguments.account.map(|key| Account::new(&key, account)),
+            account,
         })
     })?;
     if arguments.json {
@@ -101,6 +121,12 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
         report.print()
     }
     Ok(Answer::Yes)
+}
+
+impl From<&BlockPoint> for Point {
+    fn from(point: &BlockPoint) -> Self {
+        Self { height: point.height.0, hash: point.hash.to_string() }
+    }
 }
 
 impl From<ModelEntry> for Model {
@@ -136,7 +162,12 @@ impl From<MinerEntry> for Miner {
 impl Report {
     fn print(&self) {
         println!("chain    {}", self.chain_id);
-        println!("height   {}", self.height);
+        println!("height   {}, {}", self.height, self.hash);
+        println!("blocks   from height {} on", self.earliest);
+        println!("ready    {}", if self.ready { "yes" } else { "no: it waits for others, or catches up" });
+        for Point { height, hash } in &self.snapshots {
+            println!("snapshot {height} {hash}");
+        }
         for model in &self.models {
             println!(
                 "model    {} {}, {}, {} miners",

@@ -164,6 +164,7 @@ impl Inference for Fake {
 impl Ledger for Fake {
     type StreamBlocksStream = Empty<Result<wire::StreamBlocksResponse, Status>>;
     type ExportStream = Empty<Result<wire::ExportResponse, Status>>;
+    type GetSnapshotStream = Empty<Result<wire::GetSnapshotResponse, Status>>;
 
     async fn get_account(
         &self,
@@ -202,6 +203,20 @@ impl Ledger for Fake {
     }
 
     async fn export(&self, _: Request<wire::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn get_snapshot(
+        &self,
+        _: Request<wire::GetSnapshotRequest>,
+    ) -> Result<Response<Self::GetSnapshotStream>, Status> {
         Err(Status::unimplemented("fake"))
     }
 }

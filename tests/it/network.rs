@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::assay;
+use crate::support::Service;
 use crate::support::network::{BALANCE, CHAIN, Chain, PRICE};
 
 fn events(text: &str) -> Vec<Value> {
@@ -150,4 +151,31 @@ fn logs_can_be_json() {
     let logs = String::from_utf8(ran.stderr).expect("UTF-8");
     let first: Value = serde_json::from_str(logs.lines().next().expect("a line")).expect("JSON");
     assert_eq!(first["level"], "INFO");
+}
+
+#[test]
+fn a_validator_begins_with_the_snapshot_of_another_at_a_trusted_block_only() {
+    let chain = Chain::new();
+    let home = chain.files.path("home");
+    let line = format!("validator start --home {home} --listen 127.0.0.1:0 --set store.snapshot_blocks=1");
+    let validator = Service::start(&line, None);
+    let url = validator.url();
+    chain.register_model(&url);
+    let text = assay!("validator status --endpoint {url}").ok();
+    assert!(text.contains("ready    yes") && text.contains("blocks   from height 1 on"), "{text}");
+    let status = assay!("validator status --endpoint {url} --json").json();
+    let offered = &status["snapshots"][0];
+    let (height, hash) = (&offered["height"], offered["hash"].as_str().expect("a hash"));
+    assert_eq!((height, hash), (&status["height"], status["hash"].as_str().expect("a hash")));
+    std::fs::create_dir(chain.files.path("other")).expect("a folder");
+    chain.files.write("other/genesis.bin", &chain.files.read("home/genesis.bin"));
+    let other = chain.files.path("other");
+    let sync = format!("validator sync --home {other} --endpoint {url} --trust-height {height} --trust-hash");
+    let wrong = hash.chars().rev().collect::<String>();
+    assay!("{sync} {wrong}").refused("the snapshot is refused");
+    assert!(!chain.files.folder().join("other/data").exists());
+    let synced = assay!("{sync} {hash} --json").json();
+    assert_eq!(&synced["height"], height);
+    assay!("{sync} {hash}").refused("is not ahead of it");
+    assert_eq!(validator.terminate(), Some(0));
 }

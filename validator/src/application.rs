@@ -26,9 +26,11 @@ use assay_verifier::transition::{Transition, apply};
 use assay_verifier::{Reason, Rejection, certificate, describe};
 use tokio::sync::watch;
 
+use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::mempool::{Mempool, Outcome, Stale, Wait};
 use crate::metrics::Metrics;
+use crate::retention::{Snapshots, earliest_kept};
 use crate::store::{Decision, Store};
 
 /// Validated proposals of one height that are remembered; rounds beyond them are validated again when decided.
@@ -46,6 +48,8 @@ pub struct Application {
     /// Made ahead, when it was asked whether there is anything to propose.
     prepared: Mutex<Option<Block>>,
     accused: Mutex<BTreeSet<PublicKey>>,
+    keeping: StoreConfig,
+    snapshots: Snapshots,
     metrics: Metrics,
 }
 
@@ -56,19 +60,30 @@ struct Validated {
 }
 
 impl Application {
-    /// The application on top of an opened store and its state.
+    /// The application on top of an opened store and its state, which keeps all of the log.
     pub fn new(key: SecretKey, store: Store, state: State, mempool: Mempool) -> Result<Self, Error> {
+        let (state, keeping) = (Arc::new(state), StoreConfig::default());
         Ok(Self {
             key,
             store,
             keys: KeyCache::new(),
             mempool,
-            head: watch::Sender::new(Arc::new(state)),
+            snapshots: Snapshots::new(&keeping, Arc::clone(&state)),
+            keeping,
+            head: watch::Sender::new(state),
             validated: Mutex::default(),
             prepared: Mutex::default(),
             accused: Mutex::default(),
             metrics: Metrics::new()?,
         })
+    }
+
+    /// The same with other settings of what is kept.
+    #[must_use]
+    pub fn keeping(mut self, config: StoreConfig) -> Self {
+        self.snapshots = Snapshots::new(&config, self.state());
+        self.keeping = config;
+        self
     }
 
     /// The next block of what waits, proposed by this validator. What may be in no block is dropped.
@@ -136,9 +151,40 @@ impl Application {
         validated.clear();
         drop(validated);
         self.metrics.decided(&block, &transition.receipts, state.head().time_ms);
-        self.head.send_replace(Arc::new(transition.state));
+        let state = Arc::new(transition.state);
+        self.snapshots.note(&state);
+        self.head.send_replace(state);
         self.settle(height, &block.block);
         Ok(height)
+    }
+
+    /// Deletes some of the blocks that are no longer kept; whether some are left.
+    pub fn prune(&self) -> Result<bool, Error> {
+        let state = self.state();
+        match earliest_kept(&self.keeping, &state) {
+            Some(earliest) => self.store.prune(state.chain_id(), earliest),
+            None => Ok(false),
+        }
+    }
+
+    /// A decided block, or why it is not here.
+    pub fn block(&self, height: Height) -> Result<CommittedBlock, Error> {
+        self.store.block(height)?.ok_or_else(|| self.absent(height))
+    }
+
+    /// A decided block as it is stored, or why it is not here.
+    pub fn block_bytes(&self, height: Height) -> Result<Vec<u8>, Error> {
+        self.store.block_bytes(height)?.ok_or_else(|| self.absent(height))
+    }
+
+    fn absent(&self, height: Height) -> Error {
+        let earliest = self.store.earliest();
+        if height < earliest { Error::Pruned { height, earliest } } else { Error::NotFound("block") }
+    }
+
+    /// States that are offered to those who do not begin with the first block, ascending.
+    pub fn snapshots(&self) -> Vec<Arc<State>> {
+        self.snapshots.all()
     }
 
     /// Whether there is a reason for a block that has no transactions: it brings the end of an epoch nearer in which

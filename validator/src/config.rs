@@ -24,6 +24,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// How validators agree.
     pub consensus: ConsensusConfig,
+    /// What of the log is kept.
+    pub store: StoreConfig,
     /// Transactions that wait for a block.
     pub mempool: MempoolConfig,
     /// How jobs are taken and assigned.
@@ -70,6 +72,17 @@ pub struct PeerConfig {
     pub validator: String,
     /// Where it listens: an IP address and a port.
     pub address: SocketAddr,
+}
+
+/// What of the log is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Blocks that are kept, the latest ones; 0 keeps all, which an export needs. A node keeps at least an epoch of its
+    /// chain and two of `snapshot_blocks`, so that whoever takes a snapshot from it finds the blocks after it.
+    pub retain_blocks: u64,
+    /// Blocks between two states that are offered as snapshots; 1 to 1,000,000. Two of them are held in memory.
+    pub snapshot_blocks: u64,
 }
 
 /// Transactions that wait for a block.
@@ -164,6 +177,7 @@ impl Default for Config {
             data_dir: PathBuf::from("validator-data"),
             engine: EngineConfig::default(),
             consensus: ConsensusConfig::default(),
+            store: StoreConfig::default(),
             mempool: MempoolConfig::default(),
             broker: BrokerConfig::default(),
             services: ServicesConfig::default(),
@@ -187,6 +201,12 @@ impl Default for ConsensusConfig {
             propose_timeout_ms: 3_000,
             vote_timeout_ms: 1_000,
         }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { retain_blocks: 0, snapshot_blocks: 1_000 }
     }
 }
 
@@ -242,8 +262,18 @@ impl Config {
 
     /// Refuses a value outside its documented range, naming the field.
     pub fn validate(&self) -> Result<(), Error> {
-        let Self { listen: _, data_dir, engine, consensus, mempool, broker, services, tls, monitor: _ } =
-            self;
+        let Self {
+            listen: _,
+            data_dir,
+            engine,
+            consensus,
+            store,
+            mempool,
+            broker,
+            services,
+            tls,
+            monitor: _,
+        } = self;
         if data_dir.as_os_str().is_empty() {
             return Err(Error::Config { field: "data_dir", value: String::new(), allowed: "a path".into() });
         }
@@ -252,6 +282,7 @@ impl Config {
         within("consensus.propose_timeout_ms", consensus.propose_timeout_ms, 100, 600_000)?;
         within("consensus.vote_timeout_ms", consensus.vote_timeout_ms, 50, 600_000)?;
         consensus.peers()?;
+        within("store.snapshot_blocks", store.snapshot_blocks, 1, 1_000_000)?;
         within("mempool.transactions", wide(mempool.transactions), 1, 1_000_000)?;
         within("mempool.bytes", wide(mempool.bytes), MEMPOOL_BYTES_MIN, MEMPOOL_BYTES_MAX)?;
         within("mempool.per_signer", wide(mempool.per_signer), 1, wide(mempool.transactions))?;
@@ -379,6 +410,7 @@ mod tests {
             ("consensus.vote_timeout_ms", |c| c.consensus.vote_timeout_ms = 600_001),
             ("consensus.peers", |c| c.consensus.peers = vec![peer("no key")]),
             ("consensus.peers", |c| c.consensus.peers = vec![peer(&"ab".repeat(32)), peer(&"ab".repeat(32))]),
+            ("store.snapshot_blocks", |c| c.store.snapshot_blocks = 0),
             ("mempool.transactions", |c| c.mempool.transactions = 0),
             ("mempool.bytes", |c| c.mempool.bytes = 1),
             ("mempool.per_signer", |c| c.mempool.per_signer = 0),

@@ -119,7 +119,7 @@ impl Agreed for Ledger {
     }
 
     fn earliest(&self) -> Result<Height, Fault> {
-        Ok(Height(1))
+        Ok(self.application.store().earliest())
     }
 
     fn accuse(&self, evidence: Equivocation) -> Result<(), Fault> {

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use assay_proto::{BlockHash, ProtoError, PublicKey};
+use assay_proto::client::ClientError;
+use assay_proto::{BlockHash, Height, ProtoError, PublicKey};
+use assay_verifier::snapshot::SnapshotError;
 use assay_verifier::{Reason, Rejection};
 
 /// Why the validator refuses, or cannot go on.
@@ -74,6 +76,20 @@ pub enum Error {
         /// Hash of the genesis stored.
         found: BlockHash,
     },
+    /// A snapshot of a block that this node has.
+    #[error("the database is at height {head}: a snapshot of height {height} is not ahead of it")]
+    NotBehind {
+        /// Height of the last block here.
+        head: Height,
+        /// The snapshot's.
+        height: Height,
+    },
+    /// A peer's snapshot that is not of the trusted block.
+    #[error("the snapshot is refused")]
+    Snapshot(#[from] SnapshotError),
+    /// A peer's answer.
+    #[error("the validator that was asked")]
+    Peer(#[from] ClientError),
     /// What is stored contradicts itself.
     #[error("the database is corrupt: {what}")]
     Corrupt {
@@ -97,6 +113,14 @@ pub enum Error {
     /// No such thing on this chain.
     #[error("no such {0}")]
     NotFound(&'static str),
+    /// Blocks that were deleted here.
+    #[error("this node keeps blocks from height {earliest} on, not height {height}: ask one that keeps all")]
+    Pruned {
+        /// The one asked for.
+        height: Height,
+        /// The earliest one here.
+        earliest: Height,
+    },
     /// A limit on what is in progress.
     #[error("busy: {what} are at their limit of {limit}")]
     Busy {

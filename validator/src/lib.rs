@@ -3,7 +3,7 @@
 
 pub mod application;
 pub mod broker;
-mod clock;
+pub mod clock;
 pub mod config;
 pub mod consensus;
 mod error;
@@ -11,9 +11,11 @@ pub mod mempool;
 pub mod metrics;
 mod monitor;
 pub mod node;
+mod retention;
 mod services;
 mod stop;
 pub mod store;
+pub mod sync;
 
 pub use config::Config;
 pub use error::Error;

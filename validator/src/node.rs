@@ -19,9 +19,9 @@ use crate::consensus::{self, Ledger};
 use crate::error::Error;
 use crate::mempool::Mempool;
 use crate::monitor::Monitor;
-use crate::services;
 use crate::stop::stopping;
 use crate::store::Store;
+use crate::{retention, services};
 
 /// Folder of the consensus engine, in that of the database.
 const CONSENSUS: &str = "consensus";
@@ -92,7 +92,8 @@ impl Node {
         let (store, state) = tokio::task::spawn_blocking(move || Store::open(&path, &genesis)).await??;
         let height = state.head().height;
         let mempool = Mempool::new(config.mempool.clone(), key.public_key());
-        let application = Arc::new(Application::new(key.clone(), store, state, mempool)?);
+        let application = Application::new(key.clone(), store, state, mempool)?;
+        let application = Arc::new(application.keeping(config.store.clone()));
         let settings = Settings {
             chain: application.chain_id(),
             key,
@@ -116,6 +117,7 @@ impl Node {
         let (told, ready) = watch::channel(false);
         tokio::spawn(consensus::listen(Arc::clone(&application), messages));
         tokio::spawn(consensus::tell(Arc::clone(&application), engine.gossip_sender(), stopped.clone()));
+        tokio::spawn(retention::forget(Arc::clone(&application), stopped.clone()));
         tokio::spawn(consensus::readiness(Arc::clone(&application), status.clone(), told, stopped.clone()));
         let monitor_addr = monitor.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = monitor {

@@ -8,6 +8,7 @@ mod inference;
 mod ledger;
 mod operator;
 mod rates;
+mod snapshot;
 mod status;
 
 use std::fs::File;

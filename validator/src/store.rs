@@ -7,19 +7,22 @@
 //!
 //! [`Store::open`] checks all three before the node does anything else.
 
+pub mod migrations;
 pub mod schema;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use assay_proto::block::{Block, CommittedBlock};
 use assay_proto::genesis::Genesis;
 use assay_proto::receipt::Receipt;
 use assay_proto::report::EpochReport;
-use assay_proto::{BlockHash, Canonical, Epoch, Height, JobId, ProtoError, PublicKey};
-use assay_verifier::certificate;
+use assay_proto::transaction::{Body, Transaction};
+use assay_proto::{BlockHash, Canonical, ChainId, Envelope, Epoch, Height, JobId, ProtoError, PublicKey};
 use assay_verifier::limits::JOB_WINDOW;
+use assay_verifier::snapshot;
 use assay_verifier::state::State;
 use assay_verifier::transition::Transition;
 use rocksdb::checkpoint::Checkpoint;
@@ -29,12 +32,15 @@ use rocksdb::{
 };
 
 use crate::error::Error;
+use migrations::{STEPS, Step};
 use schema::Family;
 
 /// Files that RocksDB may hold open.
 const OPEN_FILES: i32 = 512;
 /// RocksDB's own log files that are kept.
 const LOG_FILES: usize = 4;
+/// Blocks that one call deletes.
+const PRUNE_BLOCKS: u64 = 64;
 
 /// The open database. Calls block; call them from threads that may.
 #[derive(Debug)]
@@ -42,6 +48,8 @@ pub struct Store {
     db: DB,
     /// Held while the nonces of a client are read and then written.
     nonces: Mutex<()>,
+    /// The earliest height whose block is kept.
+    earliest: AtomicU64,
 }
 
 /// A key and its value.
@@ -59,14 +67,74 @@ pub struct Decision<'a> {
 impl Store {
     /// Opens the database in `path`, makes it when there is none, and reads the state after its last block.
     pub fn open(path: &Path, genesis: &Genesis) -> Result<(Self, State), Error> {
-        let db = open_database(path)?;
-        let store = Self { db, nonces: Mutex::new(()) };
+        Self::open_with(path, genesis, STEPS)
+    }
+
+    /// The same with other migrations.
+    fn open_with(path: &Path, genesis: &Genesis, steps: &[Step]) -> Result<(Self, State), Error> {
+        let store = Self { db: open_database(path)?, nonces: Mutex::new(()), earliest: AtomicU64::new(1) };
         match store.get(Family::Meta, schema::META_SCHEMA)? {
-            None => store.initialise(genesis)?,
-            Some(bytes) => store.check_schema(path, &bytes, genesis)?,
+            None => store.initialise(genesis, steps)?,
+            Some(bytes) => store.check_schema(path, &bytes, genesis, steps)?,
         }
         let state = store.load(genesis)?;
         Ok((store, state))
+    }
+
+    /// Makes `path` a database that begins with this block and the state after it, which [`snapshot::accept`] took: all of
+    /// it or nothing. What was there before must be behind it; this broker's own records stay.
+    pub fn begin_at(
+        path: &Path,
+        genesis: &Genesis,
+        block: &CommittedBlock,
+        state: &State,
+    ) -> Result<(), Error> {
+        let (store, before) = Self::open(path, genesis)?;
+        let (height, head) = (state.head().height, before.head().height);
+        if height <= head {
+            return Err(Error::NotBehind { head, height });
+        }
+        let mut batch = WriteBatch::default();
+        for family in [Family::Blocks, Family::Receipts, Family::State, Family::Undecided, Family::Proposals]
+        {
+            // No key is as long as this and no smaller.
+            batch.delete_range_cf(store.family(family)?, [].as_slice(), &[0xff; 64]);
+        }
+        batch.put_cf(store.family(Family::Blocks)?, schema::block_key(height), block.encode());
+        let records = store.family(Family::State)?;
+        for record in state.records() {
+            batch.put_cf(records, record.key(), record.value());
+        }
+        let places = receipts_of(state.chain_id(), height, &block.block.transactions);
+        let receipts = store.family(Family::Receipts)?;
+        places.for_each(|key| batch.put_cf(receipts, key, []));
+        store.write(batch)
+    }
+
+    /// The earliest height whose block is kept; 1 while there is none.
+    pub fn earliest(&self) -> Height {
+        Height(self.earliest.load(Ordering::Acquire))
+    }
+
+    /// Deletes blocks below a height with the places of their receipts, some at a time; whether some are left.
+    pub fn prune(&self, chain: &ChainId, below: Height) -> Result<bool, Error> {
+        let first = self.earliest();
+        let end = Height(below.0.min(first.0.saturating_add(PRUNE_BLOCKS)));
+        if end <= first {
+            return Ok(false);
+        }
+        let mut batch = WriteBatch::default();
+        let (blocks, receipts) = (self.family(Family::Blocks)?, self.family(Family::Receipts)?);
+        for height in (first.0..end.0).map(Height) {
+            let block = self.block(height)?.ok_or_else(|| corrupt("a block is missing"))?;
+            receipts_of(chain, height, &block.block.transactions)
+                .for_each(|key| batch.delete_cf(receipts, key));
+        }
+        batch.delete_range_cf(blocks, schema::block_key(first), schema::block_key(end));
+        // Readers are told before the blocks go. What a crash undoes is deleted again.
+        self.earliest.store(end.0, Ordering::Release);
+        self.db.write(batch)?;
+        Ok(end < below)
     }
 
     /// Makes a decided block durable: the block, the state after it, its report and its receipts, or nothing.
@@ -211,7 +279,7 @@ impl Store {
         entries.into_iter().map(|(_, bytes)| decoded(Receipt::decode(&bytes))).collect()
     }
 
-    fn initialise(&self, genesis: &Genesis) -> Result<(), Error> {
+    fn initialise(&self, genesis: &Genesis, steps: &[Step]) -> Result<(), Error> {
         for family in Family::ALL {
             if self.db.iterator_cf(self.family(family)?, IteratorMode::Start).next().is_some() {
                 return Err(corrupt("there is data but no schema version"));
@@ -219,7 +287,7 @@ impl Store {
         }
         let mut batch = WriteBatch::default();
         let meta = self.family(Family::Meta)?;
-        batch.put_cf(meta, schema::META_SCHEMA, schema::SCHEMA.to_be_bytes());
+        batch.put_cf(meta, schema::META_SCHEMA, migrations::newest(steps).to_be_bytes());
         batch.put_cf(meta, schema::META_GENESIS, genesis.encode());
         let state = self.family(Family::State)?;
         for record in State::genesis(genesis.clone())?.records() {
@@ -228,21 +296,27 @@ impl Store {
         self.write(batch)
     }
 
-    fn check_schema(&self, path: &Path, version: &[u8], genesis: &Genesis) -> Result<(), Error> {
+    fn check_schema(
+        &self,
+        path: &Path,
+        version: &[u8],
+        genesis: &Genesis,
+        steps: &[Step],
+    ) -> Result<(), Error> {
         let version: [u8; 4] = version.try_into().map_err(|_| corrupt("the schema version"))?;
-        let found = u32::from_be_bytes(version);
-        if found > schema::SCHEMA {
-            return Err(Error::NewerSchema { path: path.to_owned(), found, known: schema::SCHEMA });
+        let (found, known) = (u32::from_be_bytes(version), migrations::newest(steps));
+        if found > known {
+            return Err(Error::NewerSchema { path: path.to_owned(), found, known });
         }
-        if found != schema::SCHEMA {
-            return Err(corrupt(&format!("schema version {found} was never released")));
+        if found == 0 {
+            return Err(corrupt("schema version 0 was never released"));
         }
         let bytes = self.get(Family::Meta, schema::META_GENESIS)?;
         let stored = decoded(Genesis::decode(&bytes.ok_or_else(|| corrupt("no genesis"))?))?;
         if stored != *genesis {
             return Err(Error::OtherGenesis { expected: genesis.hash(), found: stored.hash() });
         }
-        Ok(())
+        self.migrate(found, steps)
     }
 
     /// The state of the stored records, checked against the stored head.
@@ -255,18 +329,14 @@ impl Store {
             return Ok(state);
         }
         let block = self.block(head.height)?.ok_or_else(|| corrupt("the last block is missing"))?;
-        let header = &block.block.header;
-        if header.hash() != head.hash {
-            return Err(corrupt("the state is of another block than the last one"));
-        }
-        if state.root() != header.state_root {
-            return Err(corrupt("the state does not have the root that the last block names"));
-        }
-        certificate::verify(state.chain_id(), state.validators(), &block.certificate, header)
-            .map_err(|reason| corrupt(&assay_verifier::describe(&reason)))?;
+        snapshot::check_state(&state, &block).map_err(|error| corrupt(&assay_verifier::describe(&error)))?;
         if self.block_bytes(head.height.next())?.is_some() {
             return Err(corrupt("there is a block after the last one"));
         }
+        let first =
+            self.db.iterator_cf(self.family(Family::Blocks)?, IteratorMode::Start).next().transpose()?;
+        let height = first.and_then(|(key, _)| schema::height_of(&key));
+        self.earliest.store(height.ok_or_else(|| corrupt("the key of a block"))?.0, Ordering::Release);
         Ok(state)
     }
 
@@ -297,6 +367,22 @@ impl Store {
         options.set_sync(true);
         Ok(self.db.write_opt(batch, &options)?)
     }
+}
+
+/// Keys of the places of receipts among a block's transactions.
+fn receipts_of<'a>(
+    chain: &'a ChainId,
+    height: Height,
+    transactions: &'a [Envelope],
+) -> impl Iterator<Item = Vec<u8>> + 'a {
+    let job = |envelope: &Envelope| {
+        let Body::Receipt(receipt) = Transaction::decode(&envelope.payload).ok()?.body else { return None };
+        let job = receipt.evidence.job;
+        Some(JobId::derive(chain, &job.signer, &job.payload))
+    };
+    (0_u32..)
+        .zip(transactions)
+        .filter_map(move |(index, envelope)| Some(schema::receipt_key(&job(envelope)?, height, index)))
 }
 
 fn open_database(path: &Path) -> Result<DB, Error> {

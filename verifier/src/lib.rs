@@ -24,6 +24,7 @@ pub mod limits;
 pub mod proof;
 pub mod propose;
 pub mod receipt;
+pub mod snapshot;
 pub mod state;
 pub mod transition;
 pub mod yuma;

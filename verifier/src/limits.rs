@@ -17,6 +17,10 @@ pub const REMOVAL_BLOCKS: u64 = 2;
 pub const BATCH: usize = 128;
 /// Claims whose proofs held that are remembered.
 pub const CLAIMS: usize = 1 << 16;
+/// Verified receipts that are remembered whole, and their bytes.
+pub const KNOWN: usize = 4096;
+/// See [`KNOWN`].
+pub const KNOWN_BYTES: usize = 64 << 20;
 /// Bytes of an export that the auditor holds at once, beyond one block.
 pub const AUDIT_WINDOW_BYTES: usize = 32 << 20;
 /// Blocks that the auditor holds at once.

@@ -25,6 +25,7 @@ use crate::error::Reason;
 use crate::jobs::ClientJobs;
 use crate::limits;
 use crate::proof::{ProofError, Statement, VerifyingKey};
+use crate::transition::Known;
 
 pub use record::{Record, RecordError};
 
@@ -307,12 +308,13 @@ impl State {
 /// Verifying keys, decoded once. Entries are named by the digest of their bytes, so that one cache serves every state
 /// of every chain.
 ///
-/// Beside them it remembers claims whose proofs held, the latest [`limits::CLAIMS`] of them. That saves time and decides
-/// nothing: a proof holds under its key whenever it is asked.
+/// Beside them it remembers claims whose proofs held, the latest [`limits::CLAIMS`] of them, and verified receipts, the latest
+/// [`limits::KNOWN`]. That saves time and decides nothing: a proof holds under its key whenever it is asked.
 #[derive(Debug, Default)]
 pub struct KeyCache {
     keys: Mutex<BTreeMap<KeyDigest, VerifyingKey>>,
     held: Mutex<Held>,
+    pub(crate) known: Mutex<Known>,
 }
 
 /// Names the proof in a transaction under a key: a digest of both.

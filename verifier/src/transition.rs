@@ -8,6 +8,7 @@
 //! `sum of balances = genesis + minted - burned`.
 
 mod body;
+mod known;
 pub(crate) mod prepare;
 mod run;
 
@@ -20,6 +21,7 @@ use crate::error::{Reason, Rejection};
 use crate::state::{KeyCache, Record, State};
 
 pub use body::check_job;
+pub(crate) use known::Known;
 pub(crate) use prepare::Prepared;
 pub(crate) use run::Run;
 

@@ -1,4 +1,5 @@
 //! The program as its users run it.
 
 mod demo;
+mod load;
 mod prove;

@@ -9,8 +9,12 @@ use crate::id::{ChainId, Height, JobId, PublicKey};
 use crate::job::{Output, Proof};
 use crate::receipt::Verdict;
 use crate::signing::{Envelope, Signed};
-use crate::wire;
+use crate::wire::get_snapshot_response::Part;
 use crate::wire::infer_response::Event;
+use crate::{limits, wire};
+
+/// Memory of a record beside its key and value, at least.
+const RECORD_BYTES: usize = 48;
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +92,47 @@ impl InferStream {
                 Err(ProtoError::Missing { what: "event of a job" }.into())
             }
             Some(wire::InferResponse { event: Some(event) }) => self.checks.event(event).map(Some),
+        }
+    }
+}
+
+/// A part of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotPart {
+    /// The block; comes first.
+    Block(Box<CommittedBlock>),
+    /// Keys and values of records.
+    Records(Vec<(Vec<u8>, Vec<u8>)>),
+}
+
+/// The parts of a snapshot, bounded in all; whether they belong together is for the caller to check.
+#[derive(Debug)]
+pub struct SnapshotStream {
+    inner: Streaming<wire::GetSnapshotResponse>,
+    bytes: usize,
+}
+
+impl SnapshotStream {
+    pub(super) fn new(inner: Streaming<wire::GetSnapshotResponse>) -> Self {
+        Self { inner, bytes: 0 }
+    }
+
+    /// The next part; none after the last.
+    pub async fn next(&mut self) -> Result<Option<SnapshotPart>, ClientError> {
+        let Some(wire::GetSnapshotResponse { part }) = self.inner.message().await? else { return Ok(None) };
+        match part.ok_or(ProtoError::Missing { what: "part of a snapshot" })? {
+            Part::Block(block) => Ok(Some(SnapshotPart::Block(Box::new(block.try_into()?)))),
+            Part::Records(wire::StateRecords { records }) => {
+                // A record that holds nothing takes memory too.
+                let size = |record: &wire::StateRecord| record.key.len() + record.value.len() + RECORD_BYTES;
+                self.bytes = records.iter().map(size).fold(self.bytes, usize::saturating_add);
+                if self.bytes > limits::SNAPSHOT_BYTES {
+                    let (what, limit, got) = ("snapshot", limits::SNAPSHOT_BYTES, self.bytes);
+                    return Err(ProtoError::TooLong { what, limit, got }.into());
+                }
+                let pair = |record: wire::StateRecord| (record.key, record.value);
+                Ok(Some(SnapshotPart::Records(records.into_iter().map(pair).collect())))
+            }
         }
     }
 }

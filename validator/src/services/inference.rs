@@ -54,7 +54,7 @@ impl InferenceRpc for Inference {
             let mut receipts = Vec::new();
             for (height, index) in application.store().receipts(&job)? {
                 let corrupt = || Error::Corrupt { what: format!("the receipt at height {height}") };
-                let block = application.store().block(height)?.ok_or_else(corrupt)?.block;
+                let block = application.block(height)?.block;
                 let place = usize::try_from(index).unwrap_or(usize::MAX);
                 let transaction = block.transactions.into_iter().nth(place).ok_or_else(corrupt)?;
                 receipts.push(wire::LoggedReceipt {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use assay_proto::wire::ledger_server::Ledger as LedgerRpc;
 use assay_proto::{Envelope, Epoch, Height, PublicKey, wire};
 use assay_verifier::export;
-use assay_verifier::state::Miner;
+use assay_verifier::state::{Miner, State};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Context, READER_TIMEOUT, STREAM_BUFFER, blocking, deliver, while_wanted};
+use super::{Context, READER_TIMEOUT, STREAM_BUFFER, blocking, deliver, snapshot, while_wanted};
 use crate::application::Application;
 use crate::error::Error;
 use crate::mempool::Outcome;
@@ -92,8 +92,7 @@ impl LedgerRpc for Ledger {
             0 => application.state().head().height,
             height => Height(height),
         };
-        let block = blocking(move || application.store().block(height)).await?;
-        let block = block.ok_or(Error::NotFound("block"))?;
+        let block = blocking(move || application.block(height)).await?;
         Ok(Response::new(wire::GetBlockResponse { block: Some((&block).into()) }))
     }
 
@@ -135,6 +134,10 @@ impl LedgerRpc for Ledger {
         request: Request<wire::ExportRequest>,
     ) -> Result<Response<Self::ExportStream>, Status> {
         let share = self.context.enter_stream(&request)?;
+        let earliest = self.context.application.store().earliest();
+        if earliest > Height(1) {
+            return Err(Error::Pruned { height: Height(1), earliest }.into());
+        }
         let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
         let (application, stopped) = (self.application(), self.context.stopped.clone());
         tokio::spawn(async move {
@@ -143,6 +146,46 @@ impl LedgerRpc for Ledger {
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+
+    async fn get_status(
+        &self,
+        request: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        let _call = self.context.enter(&request)?;
+        let application = &self.context.application;
+        let state = application.state();
+        Ok(Response::new(wire::GetStatusResponse {
+            chain_id: state.chain_id().as_str().to_owned(),
+            head: Some(point(&state)),
+            earliest: application.store().earliest().0,
+            ready: *self.context.ready.borrow(),
+            snapshots: application.snapshots().iter().map(|state| point(state)).collect(),
+        }))
+    }
+
+    type GetSnapshotStream = Messages<wire::GetSnapshotResponse>;
+
+    async fn get_snapshot(
+        &self,
+        request: Request<wire::GetSnapshotRequest>,
+    ) -> Result<Response<Self::GetSnapshotStream>, Status> {
+        let share = self.context.enter_stream(&request)?;
+        let height = Height(request.into_inner().height);
+        let offered = self.context.application.snapshots();
+        let state = offered.into_iter().find(|state| state.head().height == height);
+        let state = state.ok_or(Error::NotFound("snapshot; GetStatus names those that are offered"))?;
+        let (sender, receiver) = mpsc::channel(STREAM_BUFFER);
+        let (application, stopped) = (self.application(), self.context.stopped.clone());
+        tokio::spawn(async move {
+            while_wanted(&sender, stopped, snapshot::send(application, state, &sender)).await;
+            drop(share);
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+fn point(state: &State) -> wire::BlockPoint {
+    wire::BlockPoint { height: state.head().height.0, block_hash: state.head().hash.to_vec() }
 }
 
 fn miner_record(miner: &Miner) -> wire::MinerRecord {
@@ -169,7 +212,7 @@ async fn send_blocks(
             return;
         }
         let (reader, height) = (Arc::clone(&application), next);
-        let block = blocking(move || reader.store().block(height)?.ok_or(Error::NotFound("block"))).await;
+        let block = blocking(move || reader.block(height)).await;
         let message = block.map(|block| wire::StreamBlocksResponse { block: Some((&block).into()) });
         let failed = message.is_err();
         if !deliver(sender, message.map_err(Status::from), READER_TIMEOUT).await || failed {
@@ -190,10 +233,7 @@ async fn send_export(application: Arc<Application>, sender: &Sender<wire::Export
     let mut height = Height(1);
     while height <= last {
         let reader = Arc::clone(&application);
-        let frame = blocking(move || {
-            let bytes = reader.store().block_bytes(height)?.ok_or(Error::NotFound("block"))?;
-            Ok(export::block_bytes(&bytes))
-        });
+        let frame = blocking(move || Ok(export::block_bytes(&reader.block_bytes(height)?)));
         if !send_chunks(sender, frame.await).await {
             return;
         }

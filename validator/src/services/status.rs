@@ -38,6 +38,7 @@ fn code(error: &Error) -> Code {
         | Error::NonceTaken { .. }
         | Error::JobNonceUsed { .. }
         | Error::BackupExists(_)
+        | Error::Pruned { .. }
         | Error::Funds { .. }
         | Error::Dropped(_) => Code::FailedPrecondition,
         Error::NotOperator(_) => Code::PermissionDenied,
@@ -54,6 +55,9 @@ fn code(error: &Error) -> Code {
         | Error::Locked { .. }
         | Error::NewerSchema { .. }
         | Error::OtherGenesis { .. }
+        | Error::NotBehind { .. }
+        | Error::Snapshot(_)
+        | Error::Peer(_)
         | Error::Corrupt { .. }
         | Error::Database(_)
         | Error::Block(_)

@@ -14,11 +14,12 @@
 //! | `proposals` | height, round | hash of the block that this validator proposed |
 //!
 //! `meta`, `blocks`, `state`, `receipts` and `epochs` change together, once a block, and then
-//! `undecided` and `proposals` lose what is decided. `job_nonces` and `outbox` are this broker's own.
+//! `undecided` and `proposals` lose what is decided. `job_nonces` and `outbox` are this broker's own. Blocks are kept from
+//! one height to the last without a gap, and `receipts` names places in those only.
 
 use assay_proto::{BlockHash, Epoch, Height, JobId, PublicKey};
 
-/// Version of this layout. A program opens databases of its own version only; a newer one may add migrations.
+/// Version of this layout. An older database is led here by `super::migrations`; a newer one is refused.
 pub const SCHEMA: u32 = 1;
 
 /// Key of the schema's version in `meta`.
@@ -82,6 +83,11 @@ impl Family {
 /// Key in `blocks`.
 pub fn block_key(height: Height) -> [u8; 8] {
     height.0.to_be_bytes()
+}
+
+/// Height of a key in `blocks`.
+pub fn height_of(key: &[u8]) -> Option<Height> {
+    Some(Height(u64::from_be_bytes(key.try_into().ok()?)))
 }
 
 /// Key in `epochs`.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use assay_proto::block::{Block, CommitCertificate, CommitSignature, Precommit};
 use assay_proto::genesis::{Genesis, GenesisValidator, Parameters};
-use assay_proto::{Height, PublicKey, SecretKey};
+use assay_proto::vote::{Equivocation, Vote, VoteKind};
+use assay_proto::{BlockHash, Height, PublicKey, SecretKey};
 use assay_validator::application::Application;
 use assay_validator::config::PeerConfig;
 use assay_validator::mempool::{Mempool, Outcome};
@@ -21,7 +22,7 @@ use crate::support::{Chain, secret};
 struct Peer {
     key: SecretKey,
     application: Arc<Application>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn peers(chain: &mut Chain) -> Vec<Peer> {
@@ -37,7 +38,7 @@ fn peer(key: SecretKey, genesis: &Genesis) -> Peer {
     let (store, state) = Store::open(dir.path(), genesis).expect("opens");
     let mempool = Mempool::new(Default::default(), key.public_key());
     let application = Arc::new(Application::new(key.clone(), store, state, mempool).expect("metrics"));
-    Peer { key, application, _dir: dir }
+    Peer { key, application, dir }
 }
 
 fn certificate(block: &Block, signers: &[Peer]) -> CommitCertificate {
@@ -135,6 +136,38 @@ fn a_candidate_that_may_not_apply_is_dropped_with_its_reason() {
     application.decide(certificate(&block, &peers)).expect("decided");
     assert_eq!(good.try_recv(), Ok(Outcome::Committed { height: Height(1), index: 0 }));
     assert!(application.mempool().is_empty());
+}
+
+#[test]
+fn a_database_opens_at_the_last_block_that_a_removed_validator_signed() {
+    let mut chain = Chain::new();
+    let peers = peers(&mut chain);
+    let decide = |time: u64| {
+        let block = peers[0].application.propose(time).expect("a proposal");
+        peers[0].application.decide(certificate(&block, &peers)).expect("decided");
+    };
+    decide(1);
+    let vote = |block: Option<u8>| {
+        let block_hash = block.map(|byte| BlockHash([byte; 32]));
+        let vote = Vote { kind: VoteKind::Precommit, height: Height(1), round: 0, block_hash };
+        peers[3].key.sign(chain.chain_id(), vote).into_envelope()
+    };
+    let evidence = Equivocation::new(vote(Some(1)), vote(None)).expect("they differ");
+    peers[0].application.accuse(evidence).expect("taken");
+    decide(2);
+    assert_eq!(peers[0].application.state().offenders().count(), 1);
+    decide(3);
+    let state = peers[0].application.state();
+    assert_eq!(
+        state.validators().iter().count(),
+        3,
+        "it may not sign the next block, but it signed the last"
+    );
+    let mut peers = peers;
+    let Peer { application, dir, .. } = peers.remove(0);
+    drop((state, application));
+    let (_, state) = Store::open(dir.path(), &chain.genesis).expect("opens");
+    assert_eq!(state.head().height, Height(3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

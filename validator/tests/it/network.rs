@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use assay_proto::block::CommitCertificate;
+use assay_proto::block::{CommitCertificate, CommitSignature, Precommit};
 use assay_proto::receipt::Verdict;
 use assay_proto::vote::{Equivocation, Vote, VoteKind};
-use assay_proto::{BlockHash, Height, JobId};
+use assay_proto::{BlockHash, Height, JobId, SecretKey};
 use assay_validator::Error;
-use assay_validator::mempool::Outcome;
+use assay_validator::application::Application;
+use assay_validator::mempool::{Mempool, Outcome};
+use assay_validator::store::Store;
 use assay_verifier::audit::audit;
 
 use crate::support::calls::names;
@@ -138,4 +140,59 @@ async fn a_second_process_with_the_same_folder_and_a_port_in_use_are_refused() {
         assay_validator::Node::start(other, network.keys[1].clone(), network.chain.genesis.clone()).await;
     assert!(matches!(started, Err(Error::Consensus(_))), "{:?}", started.err());
     node.shutdown().await.expect("stops");
+}
+
+/// Makes the databases of three of four validators, with as many blocks; the fourth has none.
+fn with_long_log(network: &Network, blocks: u64) {
+    let genesis = &network.chain.genesis;
+    let folder = |index: usize| network.config(index).data_dir;
+    let (store, state) = Store::open(&folder(0), genesis).expect("opens");
+    let mempool = Mempool::new(Default::default(), network.keys[0].public_key());
+    let application = Application::new(network.keys[0].clone(), store, state, mempool).expect("metrics");
+    for time in 1..=blocks {
+        if time % 100 == 0 {
+            let transfer = network.chain.transfer(time / 100, 1);
+            let _wait = application.submit(transfer.envelope()).expect("taken");
+        }
+        let block = application.propose(time).expect("a proposal");
+        let precommit = Precommit { height: block.header.height, round: 0, block_hash: block.header.hash() };
+        let sign = |key: &SecretKey| {
+            let signed = key.sign(network.chain.chain_id(), precommit.vote());
+            CommitSignature { validator: signed.signer(), signature: signed.envelope().signature }
+        };
+        let signatures = network.keys[..3].iter().map(sign).collect();
+        application.decide(CommitCertificate { precommit, signatures }).expect("decided");
+    }
+    for index in 1..3 {
+        let copy = folder(index).with_extension("copy");
+        application.store().checkpoint(&copy).expect("copied");
+        for entry in std::fs::read_dir(&copy).expect("a folder") {
+            let entry = entry.expect("an entry");
+            std::fs::rename(entry.path(), folder(index).join(entry.file_name())).expect("moved");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validator_without_a_log_replays_ten_thousand_blocks_slow() {
+    let mut network = Network::new(4);
+    if let Ok(dir) = tempfile::tempdir_in("/dev/shm") {
+        network = Network::within(dir, 4);
+    }
+    with_long_log(&network, 10_000);
+    let mut nodes = Vec::new();
+    for index in 0..4 {
+        nodes.push(network.start(index).await);
+    }
+    let began = std::time::Instant::now();
+    let mut head = nodes[3].application().follow();
+    while height(&nodes[3]) < 10_000 {
+        let moved = tokio::time::timeout(PATIENCE, head.changed()).await;
+        moved.expect("it goes on").expect("it runs");
+    }
+    println!("10,000 blocks in {:.1} s", began.elapsed().as_secs_f64());
+    ready(&nodes[3]).await;
+    let mut first = calls(&nodes[0]).await;
+    first.submit(&network.chain.transfer(101, 1)).await.expect("committed");
+    assert!(agree(&nodes).await.len() > 10_000);
 }

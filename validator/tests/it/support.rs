@@ -1,9 +1,11 @@
 //! A chain of one validator, a client, and a model whose proofs the tests can forge; and what calls it.
 
 pub mod calls;
+pub mod checker;
 pub mod miner;
 pub mod model;
 pub mod network;
+pub mod process;
 
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::Job;

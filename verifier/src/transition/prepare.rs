@@ -5,6 +5,7 @@
 //! prepared ahead saves time and decides nothing.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use assay_proto::job::Job;
 use assay_proto::receipt::{Receipt, Verdict};
@@ -13,6 +14,7 @@ use assay_proto::vote::Offence;
 use assay_proto::{ChainId, Envelope, ModelId, PublicKey, Signed};
 use rayon::prelude::*;
 
+use super::known::Name;
 use crate::error::Reason;
 use crate::limits;
 use crate::proof::{self, ProofError, Statement, VerifyingKey};
@@ -60,6 +62,35 @@ struct Examined {
 
 /// Prepares transactions that are to apply after `state`, in this order. One result each.
 pub(crate) fn prepare(
+    state: &State,
+    transactions: &[&Envelope],
+    keys: &KeyCache,
+) -> Vec<Result<Prepared, Reason>> {
+    let chain = state.chain_id();
+    let names: Vec<Name> = transactions.par_iter().map(|envelope| Name::of(chain, envelope)).collect();
+    let recalled: Vec<Option<Prepared>> = {
+        let known = keys.known.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().map(|name| known.recall(name)).collect()
+    };
+    let unknown = transactions.iter().zip(&recalled).filter(|(_, recalled)| recalled.is_none());
+    let unknown: Vec<&Envelope> = unknown.map(|(envelope, _)| *envelope).collect();
+    let mut fresh = prepare_unknown(state, &unknown, keys).into_iter();
+    let mut known = keys.known.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut results = Vec::with_capacity(transactions.len());
+    for ((recalled, name), envelope) in recalled.into_iter().zip(names).zip(transactions) {
+        if let Some(prepared) = recalled {
+            results.push(Ok(prepared));
+        } else if let Some(prepared) = fresh.next() {
+            if let Ok(prepared) = &prepared {
+                known.note(name, prepared, envelope.payload.len());
+            }
+            results.push(prepared);
+        }
+    }
+    results
+}
+
+fn prepare_unknown(
     state: &State,
     transactions: &[&Envelope],
     keys: &KeyCache,

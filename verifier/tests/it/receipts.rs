@@ -5,7 +5,7 @@ use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::transaction::{Body, RegisterMiner};
 use assay_proto::{Envelope, JobId, ModelId, ProtoError, Signature, Signed};
 use assay_verifier::state::KeyCache;
-use assay_verifier::transition::check_job;
+use assay_verifier::transition::{apply, check_job};
 use assay_verifier::{Reason, limits, receipt};
 
 use crate::world::{Attempt, MODEL, PRICE, World, client, miner, plain_job, validator};
@@ -415,4 +415,37 @@ fn evidence_is_judged_under_the_key_of_its_own_model_only() {
     let other = crate::trapdoor::Trapdoor::new([78; 32], assay_verifier::proof::KeyOrigin::TestSeed);
     let judged = receipt::judge(&world.chain, &world.evidence(&honest(&world)), &other.key);
     assert!(matches!(judged, Err(Reason::JobModel { expected: MODEL, .. })));
+}
+
+#[test]
+fn what_is_remembered_of_a_receipt_stands_for_that_very_transaction_only() {
+    let world = World::ready();
+    let block = world.block(vec![world.signed_receipt(world.receipt(&honest(&world), Verdict::Verified), 1)]);
+    let applied =
+        |keys: &KeyCache| apply(&world.state, &block, keys).map(|transition| transition.state.root());
+    let keys = KeyCache::new();
+    let root = applied(&keys).expect("valid");
+    assert_eq!(applied(&keys).expect("valid still"), root);
+    // Each of these was signed by nobody.
+    let spoilt: [fn(&mut Envelope); 3] = [
+        |envelope| envelope.signature.0[0] ^= 1,
+        |envelope| envelope.signer.0[0] ^= 1,
+        |envelope| *envelope.payload.last_mut().unwrap() ^= 1,
+    ];
+    for spoil in spoilt {
+        let mut transactions = block.transactions.clone();
+        spoil(&mut transactions[0]);
+        let mut other = block.clone();
+        other.header.transactions_root = assay_proto::block::transactions_root(&transactions);
+        other.transactions = transactions;
+        let rejection = apply(&world.state, &other, &keys).expect_err("signed by nobody");
+        assert!(matches!(*rejection.reason, Reason::Transaction(_)), "{rejection:?}");
+    }
+    // It counts once, however well it is remembered.
+    let twice = vec![block.transactions[0].clone(), block.transactions[0].clone()];
+    let mut other = block.clone();
+    other.header.transactions_root = assay_proto::block::transactions_root(&twice);
+    other.transactions = twice;
+    let rejection = apply(&world.state, &other, &keys).expect_err("a nonce counts once");
+    assert!(matches!(*rejection.reason, Reason::Nonce { .. }), "{rejection:?}");
 }

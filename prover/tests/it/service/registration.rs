@@ -89,6 +89,22 @@ impl Ledger for Scripted {
     async fn export(&self, _: Request<wire::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    async fn get_status(
+        &self,
+        _: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    type GetSnapshotStream = None<wire::GetSnapshotResponse>;
+
+    async fn get_snapshot(
+        &self,
+        _: Request<wire::GetSnapshotRequest>,
+    ) -> Result<Response<Self::GetSnapshotStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 fn chain() -> ChainId {

@@ -26,8 +26,18 @@ impl Network {
         Self::with(count, Parameters { tempo: 1_000, ..Parameters::default() })
     }
 
+    /// The same in a folder of the caller's choice.
+    pub fn within(dir: tempfile::TempDir, count: u8) -> Self {
+        let mut chain = Chain::with(Parameters { tempo: 1_000, ..Parameters::default() });
+        chain.dir = dir;
+        Self::of(chain, count)
+    }
+
     pub fn with(count: u8, parameters: Parameters) -> Self {
-        let mut chain = Chain::with(parameters);
+        Self::of(Chain::with(parameters), count)
+    }
+
+    fn of(mut chain: Chain, count: u8) -> Self {
         let keys: Vec<SecretKey> = (20..20 + count).map(secret).collect();
         let validator = |key: &SecretKey| GenesisValidator { public_key: key.public_key(), power: 1 };
         chain.genesis.validators = keys.iter().map(validator).collect();

@@ -1,0 +1,36 @@
+//! The load, small.
+
+use std::process::Command;
+
+/// Runs it; its figures.
+fn load(arguments: &[&str]) -> serde_json::Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_assay-bench"));
+    let ran = command.arg("load").args(arguments).arg("--json").output().expect("the program starts");
+    assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).expect("one JSON object")
+}
+
+#[test]
+fn four_validators_commit_every_receipt_and_none_is_lost() {
+    let report = load(&["60", "--in-flight", "8"]);
+    assert_eq!((&report["receipts"], &report["lost"]), (&60.into(), &0.into()), "{report}");
+    assert_eq!((&report["roots_equal"], &report["validators"]), (&true.into(), &4.into()), "{report}");
+    for name in
+        ["receipts_per_second", "processor_ms_per_receipt", "latency_p50_seconds", "disk_bytes_per_receipt"]
+    {
+        assert!(report[name].as_f64().expect("a number") > 0.0, "{name}: {report}");
+    }
+    let [p50, p99] = ["p50", "p99"].map(|name| report[format!("latency_{name}_seconds")].as_f64());
+    assert!(p50 <= p99, "{report}");
+}
+
+#[test]
+fn a_rate_is_kept_for_as_long_as_asked() {
+    let report = load(&["--sustained", "4", "--rate", "10"]);
+    assert_eq!((&report["receipts"], &report["lost"]), (&40.into(), &0.into()), "{report}");
+    assert!(report["seconds"].as_f64().expect("a number") >= 3.9, "{report}");
+    for name in ["resident_bytes_warm", "resident_bytes_end"] {
+        let each = report[name].as_array().expect("a list");
+        assert!(each.len() == 4 && each.iter().all(|bytes| bytes.as_u64() > Some(1 << 20)), "{report}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Runs of the ledger under a scripted network, each from a seed: four applications with their databases, no engine.
+//!
+//! ```text
+//! step     submit | keep a receipt | gossip | crash | a round of a height | hand a decision on
+//! network  loses, delays and reorders: who hears what, and when, is drawn
+//! round    one validator proposes; those who get the block and find it valid may certify it; three of four must
+//! crash    between any two steps, also between a vote and the decision, and between a decision and its news
+//! ```
+//!
+//! What must hold in every run: a database that is opened again is at a decided block, with its state; all states of one
+//! height are equal; in the end everything that was kept or insisted on is in the log once, and paid once.
+
+mod world;
+
+use world::World;
+
+/// Seeds of the quick run.
+const QUICK: u64 = 40;
+/// Seeds of the long one.
+const LONG: u64 = 2_000;
+/// Steps of one run before it is let come to its end.
+const STEPS: usize = 60;
+
+fn run(seeds: std::ops::Range<u64>) {
+    let next = std::sync::atomic::AtomicU64::new(seeds.start);
+    let take =
+        || Some(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).filter(|seed| *seed < seeds.end);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(seed) = take() {
+                    // Named on every failure.
+                    let _named = Named(seed);
+                    let mut world = World::new(seed);
+                    (0..STEPS).for_each(|_| world.step());
+                    world.come_to_an_end();
+                    world.check();
+                }
+            });
+        }
+    });
+}
+
+/// Says the seed when a run panics.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the run of seed {} failed", self.0);
+        }
+    }
+}
+
+#[test]
+fn runs_with_losses_and_crashes_agree_lose_nothing_and_pay_once() {
+    run(0..QUICK);
+}
+
+#[test]
+fn thousands_of_runs_with_losses_and_crashes_agree_lose_nothing_and_pay_once_slow() {
+    run(QUICK..QUICK + LONG);
+}
