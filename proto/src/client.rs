@@ -15,7 +15,7 @@ use crate::job::Job;
 use crate::operator::Backup;
 use crate::report::EpochReport;
 use crate::signing::{Envelope, Signed};
-use crate::transaction::Transaction;
+use crate::transaction::{Purpose, Transaction};
 use crate::wire::inference_client::InferenceClient;
 use crate::wire::ledger_client::LedgerClient;
 use crate::wire::operator_client::OperatorClient;
@@ -126,6 +126,19 @@ pub struct AccountEntry {
     pub job_nonce: u64,
     /// Its registration as a miner.
     pub miner: Option<MinerEntry>,
+    /// What it has locked.
+    pub locks: Vec<LockEntry>,
+}
+
+/// Base units that an account has locked for one purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockEntry {
+    /// For this.
+    pub purpose: Purpose,
+    /// Base units that it has not asked back.
+    pub amount: u64,
+    /// Base units that it has, and the block at whose end they are released.
+    pub leaving: Vec<(Height, u64)>,
 }
 
 /// A miner's registration and standing.
@@ -260,6 +273,7 @@ impl Client {
             nonce: response.nonce,
             job_nonce: response.job_nonce,
             miner: response.miner.map(miner).transpose()?,
+            locks: each(response.locks, "locks of an account", limits::LOCKS, lock)?,
         })
     }
 
@@ -289,6 +303,15 @@ impl Client {
         let response = self.ledger.clone().export(wire::ExportRequest {}).await?;
         Ok(ExportStream::new(response.into_inner()))
     }
+}
+
+fn lock(record: wire::LockRecord) -> Result<LockEntry, ProtoError> {
+    let leaving = |part: wire::Leaving| Ok((Height(part.height), part.amount));
+    Ok(LockEntry {
+        purpose: Purpose::of_wire(record.purpose, &record.validator)?,
+        amount: record.amount,
+        leaving: each(record.leaving, "parts of a lock that leave", limits::LEAVING, leaving)?,
+    })
 }
 
 fn miner(record: wire::MinerRecord) -> Result<MinerEntry, ProtoError> {

@@ -60,9 +60,23 @@ pub const TOTAL_POWER: u64 = 1 << 48;
 pub const GENESIS_ACCOUNTS: usize = 1 << 16;
 /// Miners of an epoch report.
 pub const REPORT_MINERS: usize = 1 << 14;
+/// Scores that a validator reveals in an epoch.
+pub const SCORES: usize = 1 << 10;
+/// Parts of one lock that leave at different heights.
+pub const LEAVING: usize = 16;
+/// Locks of an account that an answer shows.
+pub const LOCKS: usize = 1 << 10;
 
 /// Blocks of an epoch.
 pub const TEMPO: u64 = 1 << 20;
+/// Blocks from unlocking to the release.
+pub const UNBONDING_BLOCKS: u64 = 1 << 32;
+/// Least stake for one of voting power, where stake gives any.
+pub const STAKE_PER_POWER: u64 = 1 << 16;
+/// Greatest number of miners at a time.
+pub const MINERS: u64 = 1 << 14;
+/// Greatest steepness of the rates of bonds.
+pub const STEEPNESS_PPM: u64 = 30_000 * PPM;
 /// Base units minted an epoch, before halvings.
 pub const EMISSION: u64 = 1 << 53;
 /// Parts per million in one.

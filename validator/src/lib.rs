@@ -11,6 +11,7 @@ pub mod mempool;
 pub mod metrics;
 mod monitor;
 pub mod node;
+mod scoring;
 mod services;
 mod stop;
 pub mod store;

@@ -19,9 +19,9 @@ use crate::consensus::{self, Ledger};
 use crate::error::Error;
 use crate::mempool::Mempool;
 use crate::monitor::Monitor;
-use crate::services;
 use crate::stop::stopping;
 use crate::store::Store;
+use crate::{scoring, services};
 
 /// Folder of the consensus engine, in that of the database.
 const CONSENSUS: &str = "consensus";
@@ -115,6 +115,7 @@ impl Node {
         let status = engine.status();
         let (told, ready) = watch::channel(false);
         tokio::spawn(consensus::listen(Arc::clone(&application), messages));
+        tokio::spawn(scoring::run(Arc::clone(&application), stopped.clone()));
         tokio::spawn(consensus::tell(Arc::clone(&application), engine.gossip_sender(), stopped.clone()));
         tokio::spawn(consensus::readiness(Arc::clone(&application), status.clone(), told, stopped.clone()));
         let monitor_addr = monitor.as_ref().and_then(|listener| listener.local_addr().ok());

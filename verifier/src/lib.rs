@@ -12,6 +12,7 @@
     )
 )]
 
+mod accounts;
 pub mod audit;
 pub mod certificate;
 pub mod epoch;
@@ -20,10 +21,13 @@ pub mod export;
 pub mod fixed;
 pub mod jobs;
 pub mod limits;
+pub mod locks;
+pub mod miners;
 #[expect(clippy::as_conversions, reason = "a u128 is split into its halves")]
 pub mod proof;
 pub mod propose;
 pub mod receipt;
+pub mod scores;
 pub mod state;
 pub mod transition;
 pub mod yuma;

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_proto::genesis::{Genesis, Parameters};
+use assay_proto::transaction::Purpose;
 use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, ModelId, PublicKey, Root};
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -24,7 +25,10 @@ use crate::certificate::ValidatorSet;
 use crate::error::Reason;
 use crate::jobs::ClientJobs;
 use crate::limits;
+use crate::locks::{Locked, StakePower};
+use crate::miners::Registrations;
 use crate::proof::{ProofError, Statement, VerifyingKey};
+use crate::scores::Ballot;
 
 pub use record::{Record, RecordError};
 
@@ -39,7 +43,7 @@ pub struct Head {
     pub time_ms: u64,
 }
 
-/// Base units: `genesis + minted - burned` is the sum of all balances.
+/// Base units: `genesis + minted - burned` is the sum of all balances and of all that is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Supply {
     /// Balances of the genesis.
@@ -51,7 +55,7 @@ pub struct Supply {
 }
 
 impl Supply {
-    /// What the balances add up to.
+    /// What balances and locks add up to.
     pub fn total(&self) -> u64 {
         self.genesis.saturating_add(self.minted).saturating_sub(self.burned)
     }
@@ -103,8 +107,8 @@ pub struct Work {
     pub quality_ppm_sum: u64,
 }
 
-/// A registered miner.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+/// A miner that was registered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Miner {
     /// Where its Miner service is.
     pub endpoint: String,
@@ -116,6 +120,10 @@ pub struct Miner {
     pub earned: u64,
     /// Its running epoch.
     pub work: Work,
+    /// Height at which it took its place; none if it had to leave it.
+    pub since: Option<Height>,
+    /// Base units that the last epoch awarded it.
+    pub emission: u64,
 }
 
 /// A validator that signed what it may not.
@@ -141,6 +149,10 @@ pub struct State {
     pub(crate) miners: BTreeMap<PublicKey, Miner>,
     pub(crate) clients: BTreeMap<PublicKey, ClientJobs>,
     pub(crate) offenders: BTreeMap<PublicKey, Offender>,
+    pub(crate) stake_power: StakePower,
+    pub(crate) registrations: Registrations,
+    pub(crate) locks: BTreeMap<(Purpose, PublicKey), Locked>,
+    pub(crate) ballots: BTreeMap<PublicKey, Ballot>,
     pub(crate) keys: BTreeMap<KeyDigest, Arc<[u8]>>,
 }
 
@@ -162,6 +174,10 @@ impl State {
             miners: BTreeMap::new(),
             clients: BTreeMap::new(),
             offenders: BTreeMap::new(),
+            stake_power: StakePower::default(),
+            registrations: Registrations::first(&genesis.parameters),
+            locks: BTreeMap::new(),
+            ballots: BTreeMap::new(),
             keys: BTreeMap::new(),
             genesis: Arc::new(genesis),
             genesis_hash,
@@ -188,7 +204,8 @@ impl State {
         &self.genesis.parameters
     }
 
-    /// Validators of the next block: those of the genesis without the offenders that are removed by then.
+    /// Validators of the next block: those of the genesis with the power of stake on them, without the offenders that are
+    /// removed by then.
     pub fn validators(&self) -> &ValidatorSet {
         &self.validators
     }
@@ -243,12 +260,46 @@ impl State {
         self.offenders.iter()
     }
 
+    /// What an account has locked for a purpose, if it ever had anything.
+    pub fn lock(&self, purpose: Purpose, owner: PublicKey) -> Option<&Locked> {
+        self.locks.get(&(purpose, owner))
+    }
+
+    /// Everything that is locked, by purpose and owner.
+    pub fn locks(&self) -> impl Iterator<Item = (&(Purpose, PublicKey), &Locked)> {
+        self.locks.iter()
+    }
+
+    /// Base units that a client's jobs may cost now: of its escrow that it has not asked back where jobs are prepaid, or of
+    /// its balance.
+    pub fn funds(&self, client: &PublicKey) -> u64 {
+        match self.parameters().prepaid {
+            0 => self.account(client).balance,
+            _ => self.lock(Purpose::Escrow, *client).map_or(0, |locked| locked.amount),
+        }
+    }
+
+    /// Power from stake, in this epoch and the next.
+    pub fn stake_power(&self) -> &StakePower {
+        &self.stake_power
+    }
+
+    /// What a miner's place costs.
+    pub fn registrations(&self) -> &Registrations {
+        &self.registrations
+    }
+
+    /// What a validator says about miners, if it ever said anything.
+    pub fn ballot(&self, validator: &PublicKey) -> Option<&Ballot> {
+        self.ballots.get(validator)
+    }
+
     /// Sets the head, and with it who may commit the block after it.
     pub(crate) fn set_head(&mut self, head: Head) {
         self.head = head;
         let next = head.height.next();
         let gone = |key: &PublicKey| self.offenders.get(key).is_some_and(|offender| offender.removed <= next);
-        let set = ValidatorSet::of(&self.genesis).without(gone);
+        let set = ValidatorSet::of(&self.genesis).plus(&self.stake_power.current).without(gone);
         if set != *self.validators {
             self.validators = Arc::new(set);
         }
@@ -296,9 +347,10 @@ impl State {
         Root(hasher.finalize().into())
     }
 
-    /// Whether the balances add up to the supply.
+    /// Whether balances and locks add up to the supply.
     pub fn check_supply(&self) -> Result<(), Reason> {
-        let got: u128 = self.accounts.values().map(|account| u128::from(account.balance)).sum();
+        let balances = self.accounts.values().map(|account| u128::from(account.balance));
+        let got = balances.chain(self.locks.values().map(Locked::total)).fold(0, u128::saturating_add);
         let expected = self.supply.total();
         if got == u128::from(expected) { Ok(()) } else { Err(Reason::Supply { expected, got }) }
     }

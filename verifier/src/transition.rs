@@ -5,7 +5,7 @@
 //! may not names the block's fault. A transaction changes nothing unless all of it is allowed.
 //!
 //! After the transactions of a height that the tempo divides, the epoch ends. At every height
-//! `sum of balances = genesis + minted - burned`.
+//! `sum of balances and locks = genesis + minted - burned`.
 
 mod body;
 pub(crate) mod prepare;

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use assay_proto::limits::LOCKS;
+use assay_proto::transaction::Purpose;
 use assay_proto::wire::ledger_server::Ledger as LedgerRpc;
 use assay_proto::{Envelope, Epoch, Height, PublicKey, wire};
 use assay_verifier::export;
+use assay_verifier::locks::Locked;
 use assay_verifier::state::Miner;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -79,6 +82,12 @@ impl LedgerRpc for Ledger {
             nonce: account.nonce,
             job_nonce: state.client(&key).map_or(0, |jobs| jobs.latest()).max(taken),
             miner: state.miner(&key).map(miner_record),
+            locks: state
+                .locks()
+                .filter(|((_, owner), _)| *owner == key)
+                .take(LOCKS)
+                .map(lock_record)
+                .collect(),
         }))
     }
 
@@ -152,6 +161,13 @@ fn miner_record(miner: &Miner) -> wire::MinerRecord {
         reputation_ppm: miner.reputation_ppm,
         earned: miner.earned,
     }
+}
+
+fn lock_record(((purpose, _), locked): (&(Purpose, PublicKey), &Locked)) -> wire::LockRecord {
+    let (purpose, validator) = purpose.to_wire();
+    let leaving = |(height, &amount): (&Height, &u64)| wire::Leaving { height: height.0, amount };
+    let leaving = locked.leaving.iter().map(leaving).collect();
+    wire::LockRecord { purpose, validator, amount: locked.amount, leaving }
 }
 
 type Sender<T> = mpsc::Sender<Result<T, Status>>;

@@ -6,9 +6,10 @@ use assay_proto::report::EpochReport;
 
 use super::prepare::Prepared;
 use super::{LoggedReceipt, Transition, body, ends_epoch};
-use crate::epoch;
 use crate::error::Reason;
-use crate::state::{Head, KeyCache, State, Work};
+use crate::scores::{self, Consensus};
+use crate::state::{Head, KeyCache, State};
+use crate::{accounts, epoch, locks, miners};
 
 /// A state in the middle of a block.
 pub(crate) struct Run {
@@ -42,8 +43,9 @@ impl Run {
         Ok(())
     }
 
-    /// Ends the epoch where it ends, checks the supply and commits to the state.
+    /// Gives back what leaves here, ends the epoch where it ends, checks the supply and commits to the state.
     pub(crate) fn finish(mut self) -> Result<Ended, Reason> {
+        locks::release(&mut self.state)?;
         let report = end_epoch(&mut self.state)?;
         self.state.check_supply()?;
         let root = self.state.root();
@@ -65,7 +67,8 @@ impl Ended {
     }
 }
 
-/// Ends the epoch if the state's height is its last: mints the rewards, moves the reputations.
+/// Ends the epoch if the state's height is its last: mints the rewards, moves reputations, bonds, the power of stake and the
+/// price of a miner's place.
 fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
     let height = state.head.height;
     if !ends_epoch(state, height) {
@@ -73,19 +76,25 @@ fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
     }
     let parameters = *state.parameters();
     let (epoch, supply) = (state.epoch_of(height), state.supply.total());
-    let report = epoch::close(&parameters, epoch, height, supply, state.validators(), &state.miners);
+    let consensus = Consensus::of(&parameters, state.validators(), &state.miners, &state.ballots);
+    let at = (epoch, height);
+    let report = epoch::close(&parameters, at, supply, state.validators(), &state.miners, consensus.as_ref());
+    state.miners.values_mut().for_each(miners::begin_epoch);
     for row in &report.miners {
         if let Some(miner) = state.miners.get_mut(&row.miner) {
             miner.reputation_ppm = row.reputation_ppm;
             miner.earned = miner.earned.saturating_add(row.reward);
-            miner.work = Work::default();
+            miner.emission = row.reward;
         }
-        body::credit(state, row.miner, row.reward)?;
+        accounts::credit(state, row.miner, row.reward)?;
     }
     for row in &report.validators {
-        body::credit(state, row.validator, row.reward)?;
+        accounts::credit(state, row.validator, row.reward)?;
     }
     let minted = state.supply.minted.checked_add(report.minted());
     state.supply.minted = minted.ok_or(Reason::Overflow("the supply"))?;
+    scores::end_epoch(&mut state.ballots, epoch, consensus.as_ref());
+    locks::announce_power(state);
+    state.registrations = state.registrations.next(&parameters);
     Ok(Some(report))
 }

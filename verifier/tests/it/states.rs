@@ -130,7 +130,19 @@ fn records_with_a_part_missing_or_unknown_are_refused() {
     assert!(matches!(without(2), RecordError::Inconsistent(_)));
     assert!(matches!(without(3), RecordError::Missing(_)));
     assert!(matches!(without(6), RecordError::Missing(_)));
-    for key in [vec![], vec![9; 33], vec![2; 32], vec![0, 0], vec![7]] {
+    assert!(matches!(without(8), RecordError::Missing("power of stake")));
+    assert!(matches!(without(9), RecordError::Missing("price of places")));
+    for key in [
+        vec![],
+        vec![99; 33],
+        vec![2; 32],
+        vec![0, 0],
+        vec![7],
+        vec![8, 0],
+        vec![10; 64],
+        vec![10; 66],
+        vec![12; 32],
+    ] {
         assert!(matches!(Record::decode(&key, &[]), Err(RecordError::Key(_))), "{key:?}");
     }
     let mut other = genesis();
@@ -152,7 +164,7 @@ fn a_genesis_state_holds_its_balances() {
 
 proptest! {
     #[test]
-    fn no_stored_bytes_make_decoding_panic(key in prop::collection::vec(any::<u8>(), 0..40), tag in 0..8_u8, value in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_stored_bytes_make_decoding_panic(key in prop::collection::vec(any::<u8>(), 0..40), tag in 0..16_u8, value in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Record::decode(&key, &value);
         let _ = Record::decode(&[&[tag], [3; 32].as_slice()].concat(), &value);
         let _ = Record::decode(&[tag], &value);
