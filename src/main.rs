@@ -23,6 +23,7 @@ mod tensors;
 mod tx;
 mod validator;
 mod verify;
+mod verify_state;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,8 @@ enum Command {
     Epoch(epoch::Arguments),
     /// Show who earned what in an epoch, and why
     EpochReport(epoch_report::Arguments),
+    /// Check a record of the ledger against the genesis alone
+    VerifyState(verify_state::Arguments),
     /// Move, lock and unlock base units of an account
     Tx(tx::Arguments),
 }
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Audit(arguments) => audit::run(arguments),
         Command::Epoch(arguments) => epoch::run(arguments),
         Command::EpochReport(arguments) => epoch_report::run(&arguments),
+        Command::VerifyState(arguments) => verify_state::run(&arguments),
         Command::Tx(arguments) => tx::run(&arguments),
     };
     match answer {

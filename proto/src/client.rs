@@ -13,6 +13,7 @@ use crate::error::ProtoError;
 use crate::id::{ChainId, Epoch, Height, JobId, ModelId, PublicKey};
 use crate::job::Job;
 use crate::operator::Backup;
+use crate::record::RecordProof;
 use crate::report::EpochReport;
 use crate::signing::{Envelope, Signed};
 use crate::transaction::{Purpose, Transaction};
@@ -296,6 +297,13 @@ impl Client {
         let message = wire::GetEpochReportRequest { epoch: epoch.map_or(0, |epoch| epoch.0) };
         let response = self.ledger.clone().get_epoch_report(self.request(message)).await?.into_inner();
         Ok(response.report.ok_or(ProtoError::Missing { what: "epoch report" })?.try_into()?)
+    }
+
+    /// A record of the state after the latest block, with its proof; whether that holds is for the caller to verify.
+    pub async fn prove_record(&self, key: Vec<u8>) -> Result<RecordProof, ClientError> {
+        let message = wire::ProveRecordRequest { key };
+        let response = self.ledger.clone().prove_record(self.request(message)).await?.into_inner();
+        Ok(response.proof.ok_or(ProtoError::Missing { what: "proof of a record" })?.try_into()?)
     }
 
     /// The file that an auditor reads, in consecutive pieces.

@@ -97,6 +97,8 @@ parameters! {
     prepaid = 0, 0 => 1;
     /// Share of the power that has to give a score for it to count, in units of 1/65535.
     kappa = 32_767, 0 => 65_535;
+    /// Share of the consensus that a lower score counts as in a miner's incentive, parts per million.
+    floor_ppm = 0, 0 => limits::PPM;
     /// Share of the way from a score to the consensus at which bonds are bought, parts per million.
     bonds_penalty_ppm = 1_000_000, 0 => limits::PPM;
     /// Share of the way that a bond goes in an epoch, parts per million.

@@ -12,6 +12,7 @@ pub mod job;
 pub mod limits;
 pub mod operator;
 pub mod receipt;
+pub mod record;
 pub mod report;
 pub mod scores;
 pub mod signing;

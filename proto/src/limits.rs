@@ -32,6 +32,9 @@ pub const GENESIS_BYTES: usize = 8 << 20;
 /// The report of an epoch.
 pub const REPORT_BYTES: usize = 4 << 20;
 
+/// A record of the state with the proof that it is in it.
+pub const RECORD_PROOF_BYTES: usize = 4 << 20;
+
 /// Transactions of a block.
 pub const TRANSACTIONS: usize = 4096;
 /// Input or output ports of a model.
@@ -60,6 +63,8 @@ pub const TOTAL_POWER: u64 = 1 << 48;
 pub const GENESIS_ACCOUNTS: usize = 1 << 16;
 /// Miners of an epoch report.
 pub const REPORT_MINERS: usize = 1 << 14;
+/// Siblings of a record.
+pub const SIBLINGS: usize = 256;
 /// Scores that a validator reveals in an epoch.
 pub const SCORES: usize = 1 << 10;
 /// Parts of one lock that leave at different heights.

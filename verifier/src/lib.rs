@@ -19,6 +19,7 @@ pub mod epoch;
 mod error;
 pub mod export;
 pub mod fixed;
+pub mod inclusion;
 pub mod jobs;
 pub mod limits;
 pub mod locks;

@@ -184,6 +184,7 @@ pub fn rules(parameters: &Parameters) -> Rules {
     };
     Rules {
         kappa: Fixed::ratio(parameters.kappa.into(), u16::MAX.into()),
+        floor: Fixed::of_ppm(parameters.floor_ppm),
         bonds_penalty: Fixed::of_ppm(parameters.bonds_penalty_ppm),
         rate: Fixed::of_ppm(parameters.bonds_rate_ppm),
         liquid: (parameters.liquid_high_ppm > 0).then_some(liquid),

@@ -4,14 +4,14 @@
 //!
 //! ```text
 //! key   = tag || id            value = borsh of the record
-//! root  = BLAKE3-derive_key("assay.v1 state", genesis hash || height || for each record: len(key) || key || len(value) || value)
+//! root  = commitment to height and tree of the records (`tree`)
 //! ```
 //!
-//! in ascending order of the keys, numbers as 8 bytes, little-endian. Two records stay outside the root: the head,
-//! since the hash of the last header covers the root, and the bytes of verifying keys, whose digest stands in the
-//! model's record.
+//! Two records stay outside the root: the head, since the hash of the last header covers the root, and the bytes of
+//! verifying keys, whose digest stands in the model's record.
 
 mod record;
+pub mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +30,8 @@ use crate::miners::Registrations;
 use crate::proof::{ProofError, Statement, VerifyingKey};
 use crate::scores::Ballot;
 
-pub use record::{Record, RecordError};
+pub use record::{Kind, Record, RecordError};
+use tree::Tree;
 
 /// The last block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -154,6 +155,8 @@ pub struct State {
     pub(crate) locks: BTreeMap<(Purpose, PublicKey), Locked>,
     pub(crate) ballots: BTreeMap<PublicKey, Ballot>,
     pub(crate) keys: BTreeMap<KeyDigest, Arc<[u8]>>,
+    /// Of the records after the last block: those of a block that is being applied come in when it ends.
+    tree: Tree,
 }
 
 impl State {
@@ -165,7 +168,7 @@ impl State {
             genesis.accounts.iter().map(|entry| (entry.public_key, account(entry.balance))).collect();
         let balances = accounts.values().fold(0, |sum: u64, account| sum.saturating_add(account.balance));
         let genesis_hash = genesis.hash();
-        Ok(Self {
+        let mut state = Self {
             validators: Arc::new(ValidatorSet::of(&genesis)),
             head: Head { height: Height(0), hash: genesis_hash, time_ms: genesis.time_ms },
             supply: Supply { genesis: balances, minted: 0, burned: 0 },
@@ -181,7 +184,25 @@ impl State {
             keys: BTreeMap::new(),
             genesis: Arc::new(genesis),
             genesis_hash,
-        })
+            tree: Tree::default(),
+        };
+        state.plant();
+        Ok(state)
+    }
+
+    /// The tree anew, from all records.
+    fn plant(&mut self) {
+        self.tree = grown(Tree::default(), self.records());
+    }
+
+    /// Takes into the tree what differs from the state before.
+    pub(crate) fn grow(&mut self, changes: &[Record]) {
+        self.tree = grown(self.tree.clone(), changes.iter().cloned());
+    }
+
+    /// The siblings of the record under a key, from the root of the tree down.
+    pub fn siblings(&self, key: &[u8]) -> Option<Vec<[u8; 32]>> {
+        self.tree.siblings(key)
     }
 
     /// The genesis of the chain.
@@ -320,6 +341,11 @@ impl State {
         record::all(self)
     }
 
+    /// The record under a key.
+    pub fn record(&self, key: &[u8]) -> Option<Record> {
+        record::find(self, key)
+    }
+
     /// The records that differ from those of an earlier state of the same chain. None is ever deleted.
     pub fn changes_since(&self, earlier: &Self) -> Vec<Record> {
         record::changes(earlier, self)
@@ -335,16 +361,7 @@ impl State {
 
     /// The commitment to this state.
     pub fn root(&self) -> Root {
-        let mut hasher = blake3::Hasher::new_derive_key("assay.v1 state");
-        hasher.update(&self.genesis_hash.0).update(&self.head.height.0.to_le_bytes());
-        for record in self.records().filter(Record::is_committed) {
-            for part in [record.key(), record.value()] {
-                // A length in memory fits 64 bits.
-                hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-                hasher.update(&part);
-            }
-        }
-        Root(hasher.finalize().into())
+        tree::root(&self.genesis_hash, self.head.height, &self.tree.hash())
     }
 
     /// Whether balances and locks add up to the supply.
@@ -354,6 +371,11 @@ impl State {
         let expected = self.supply.total();
         if got == u128::from(expected) { Ok(()) } else { Err(Reason::Supply { expected, got }) }
     }
+}
+
+fn grown(tree: Tree, records: impl Iterator<Item = Record>) -> Tree {
+    let committed = records.filter(Record::is_committed);
+    committed.fold(tree, |tree, record| tree.with(&record.key(), &record.value()))
 }
 
 /// Verifying keys, decoded once. Entries are named by the digest of their bytes, so that one cache serves every state

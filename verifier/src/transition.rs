@@ -91,7 +91,7 @@ fn run_block(
     if got != expected {
         return Err(fault(state, None, Reason::StateRoot { expected, got }));
     }
-    Ok(ended.into_transition(state, &block.header))
+    Ok(ended.into_transition(&block.header))
 }
 
 /// The fault of the block after `state`.

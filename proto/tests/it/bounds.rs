@@ -210,6 +210,7 @@ fn parameters_stay_in_their_ranges() {
         broken_genesis(|genesis| genesis.parameters.miner_slots = limits::MINERS + 1),
         broken_genesis(|genesis| genesis.parameters.prepaid = 2),
         broken_genesis(|genesis| genesis.parameters.kappa = 65_536),
+        broken_genesis(|genesis| genesis.parameters.floor_ppm = limits::PPM + 1),
         broken_genesis(|genesis| genesis.parameters.bonds_penalty_ppm = limits::PPM + 1),
         broken_genesis(|genesis| genesis.parameters.bonds_rate_ppm = limits::PPM + 1),
         broken_genesis(|genesis| genesis.parameters.liquid_high_ppm = limits::PPM + 1),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use assay_proto::limits::LOCKS;
+use assay_proto::record::RecordProof;
 use assay_proto::transaction::Purpose;
 use assay_proto::wire::ledger_server::Ledger as LedgerRpc;
 use assay_proto::{Envelope, Epoch, Height, PublicKey, wire};
@@ -135,6 +136,25 @@ impl LedgerRpc for Ledger {
         });
         let report = report.await?.ok_or(Error::NotFound("ended epoch"))?;
         Ok(Response::new(wire::GetEpochReportResponse { report: Some((&report).into()) }))
+    }
+
+    async fn prove_record(
+        &self,
+        request: Request<wire::ProveRecordRequest>,
+    ) -> Result<Response<wire::ProveRecordResponse>, Status> {
+        let _call = self.context.enter(&request)?;
+        let (application, key) = (self.application(), request.into_inner().key);
+        let proof = blocking(move || {
+            let state = application.state();
+            let siblings = state.siblings(&key).ok_or(Error::NotFound("record"))?;
+            let record = state.record(&key).ok_or(Error::NotFound("record"))?;
+            // The genesis has no header.
+            let committed =
+                application.store().block(state.head().height)?.ok_or(Error::NotFound("block"))?;
+            let (header, certificate) = (committed.block.header, committed.certificate);
+            Ok(RecordProof { key, value: record.value(), siblings, header, certificate })
+        });
+        Ok(Response::new(wire::ProveRecordResponse { proof: Some((&proof.await?).into()) }))
     }
 
     type ExportStream = Messages<wire::ExportResponse>;

@@ -82,6 +82,56 @@ const COLLATERAL: u8 = 11;
 const ESCROW: u8 = 12;
 const BALLOT: u8 = 13;
 
+/// Kinds of record with an id that somebody may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An account's balance and nonce.
+    Account,
+    /// A model.
+    Model,
+    /// A miner.
+    Miner,
+    /// Nonces of a client.
+    Client,
+    /// A validator that equivocated.
+    Offender,
+    /// A miner's collateral.
+    Collateral,
+    /// A client's escrow.
+    Escrow,
+    /// What a validator says about miners.
+    Ballot,
+}
+
+impl Kind {
+    /// All of them, with their names.
+    pub const NAMES: [(&'static str, Self); 8] = [
+        ("account", Self::Account),
+        ("model", Self::Model),
+        ("miner", Self::Miner),
+        ("client", Self::Client),
+        ("offender", Self::Offender),
+        ("collateral", Self::Collateral),
+        ("escrow", Self::Escrow),
+        ("ballot", Self::Ballot),
+    ];
+
+    /// The key of the record with this id.
+    pub fn key(self, id: &[u8; 32]) -> Vec<u8> {
+        let tag = match self {
+            Self::Account => ACCOUNT,
+            Self::Model => MODEL,
+            Self::Miner => MINER,
+            Self::Client => CLIENT,
+            Self::Offender => OFFENDER,
+            Self::Collateral => COLLATERAL,
+            Self::Escrow => ESCROW,
+            Self::Ballot => BALLOT,
+        };
+        [&[tag], &id[..]].concat()
+    }
+}
+
 impl Record {
     /// `tag || id`.
     pub fn key(&self) -> Vec<u8> {
@@ -192,6 +242,39 @@ pub(super) fn all(state: &State) -> impl Iterator<Item = Record> + '_ {
     first.chain(offenders).chain(numbers).chain(locks).chain(ballots)
 }
 
+/// The record under a key.
+pub(super) fn find(state: &State, key: &[u8]) -> Option<Record> {
+    let (&tag, id) = key.split_first()?;
+    match (tag, id) {
+        (HEAD, []) => return Some(Record::Head(state.head)),
+        (SUPPLY, []) => return Some(Record::Supply(state.supply)),
+        (STAKE_POWER, []) => return Some(Record::StakePower(state.stake_power.clone())),
+        (REGISTRATIONS, []) => return Some(Record::Registrations(state.registrations)),
+        _ => {}
+    }
+    if tag == STAKE {
+        let (validator, owner) = id.split_at_checked(32)?;
+        let (purpose, owner) = (Purpose::Stake(validator.try_into().ok()?), PublicKey::try_from(owner).ok()?);
+        return state.lock(purpose, owner).map(|value| Record::Lock(purpose, owner, value.clone()));
+    }
+    let id: [u8; 32] = id.try_into().ok()?;
+    let account = PublicKey(id);
+    let lock =
+        |purpose| state.lock(purpose, account).map(|value| Record::Lock(purpose, account, value.clone()));
+    match tag {
+        ACCOUNT => state.accounts.get(&account).map(|&value| Record::Account(account, value)),
+        MODEL => state.models.get(&ModelId(id)).map(|value| Record::Model(ModelId(id), value.clone())),
+        MINER => state.miners.get(&account).map(|value| Record::Miner(account, value.clone())),
+        CLIENT => state.clients.get(&account).map(|value| Record::Client(account, value.clone())),
+        OFFENDER => state.offenders.get(&account).map(|&value| Record::Offender(account, value)),
+        COLLATERAL => lock(Purpose::Collateral),
+        ESCROW => lock(Purpose::Escrow),
+        BALLOT => state.ballots.get(&account).map(|value| Record::Ballot(account, value.clone())),
+        KEY => state.keys.get(&KeyDigest(id)).map(|value| Record::Key(KeyDigest(id), value.clone())),
+        _ => None,
+    }
+}
+
 pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
     let mut records = Vec::new();
     if old.head != new.head {
@@ -264,5 +347,6 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         return Err(RecordError::Inconsistent(Reason::Parent { expected, got }));
     }
     state.check_supply().map_err(RecordError::Inconsistent)?;
+    state.plant();
     Ok(state)
 }

@@ -8,11 +8,12 @@ use super::prepare::Prepared;
 use super::{LoggedReceipt, Transition, body, ends_epoch};
 use crate::error::Reason;
 use crate::scores::{self, Consensus};
-use crate::state::{Head, KeyCache, State};
+use crate::state::{Head, KeyCache, Record, State};
 use crate::{accounts, epoch, locks, miners};
 
 /// A state in the middle of a block.
-pub(crate) struct Run {
+pub(crate) struct Run<'a> {
+    before: &'a State,
     state: State,
     executed: usize,
     receipts: Vec<LoggedReceipt>,
@@ -21,17 +22,18 @@ pub(crate) struct Run {
 /// A state at the end of a block whose header is not known yet.
 pub(crate) struct Ended {
     state: State,
-    root: Root,
+    /// What differs from the state before, but for the head.
+    records: Vec<Record>,
     receipts: Vec<LoggedReceipt>,
     report: Option<EpochReport>,
 }
 
-impl Run {
-    /// The block after `state`.
-    pub(crate) fn begin(state: &State) -> Self {
-        let mut state = state.clone();
+impl<'a> Run<'a> {
+    /// The block after `before`.
+    pub(crate) fn begin(before: &'a State) -> Self {
+        let mut state = before.clone();
         state.head.height = state.head.height.next();
-        Self { state, executed: 0, receipts: Vec::new() }
+        Self { before, state, executed: 0, receipts: Vec::new() }
     }
 
     /// Applies the next transaction, or leaves everything as it is.
@@ -48,22 +50,25 @@ impl Run {
         locks::release(&mut self.state)?;
         let report = end_epoch(&mut self.state)?;
         self.state.check_supply()?;
-        let root = self.state.root();
-        Ok(Ended { state: self.state, root, receipts: self.receipts, report })
+        let mut records = self.state.changes_since(self.before);
+        records.retain(|record| !matches!(record, Record::Head(_)));
+        self.state.grow(&records);
+        Ok(Ended { state: self.state, records, receipts: self.receipts, report })
     }
 }
 
 impl Ended {
     /// The commitment to the state.
     pub(crate) fn root(&self) -> Root {
-        self.root
+        self.state.root()
     }
 
     /// The transition under a header.
-    pub(crate) fn into_transition(mut self, before: &State, header: &BlockHeader) -> Transition {
-        self.state.set_head(Head { height: header.height, hash: header.hash(), time_ms: header.time_ms });
-        let records = self.state.changes_since(before);
-        Transition { state: self.state, records, receipts: self.receipts, report: self.report }
+    pub(crate) fn into_transition(mut self, header: &BlockHeader) -> Transition {
+        let head = Head { height: header.height, hash: header.hash(), time_ms: header.time_ms };
+        self.state.set_head(head);
+        self.records.push(Record::Head(head));
+        Transition { state: self.state, records: self.records, receipts: self.receipts, report: self.report }
     }
 }
 
