@@ -192,11 +192,7 @@ pub fn rules(parameters: &Parameters) -> Rules {
 }
 
 /// Ends an epoch: bonds are as the consensus left them, what was shown is done with, what was not shown is lost.
-pub(crate) fn end_epoch(
-    ballots: &mut BTreeMap<PublicKey, Ballot>,
-    ended: Epoch,
-    consensus: Option<&Consensus>,
-) {
+pub fn end_epoch(ballots: &mut BTreeMap<PublicKey, Ballot>, ended: Epoch, consensus: Option<&Consensus>) {
     for ballot in ballots.values_mut() {
         ballot.revealed = None;
         ballot.sealed.retain(|&epoch, _| epoch == ended);
@@ -225,14 +221,17 @@ impl Tally {
                 continue;
             };
             let Receipt { evidence, verdict } = *receipt;
-            let (quality, lied) = self.0.entry(evidence.miner).or_default();
-            match verdict {
-                Verdict::Verified => {
-                    *quality = quality.saturating_add(epoch::quality_ppm(parameters, evidence.proof_us));
-                }
-                Verdict::InvalidProof | Verdict::Malformed => *lied = true,
-                Verdict::Late | Verdict::Absent => {}
-            }
+            self.note(parameters, evidence.miner, verdict, evidence.proof_us);
+        }
+    }
+
+    /// Counts one assignment.
+    pub fn note(&mut self, parameters: &Parameters, miner: PublicKey, verdict: Verdict, proof_us: u64) {
+        let (quality, lied) = self.0.entry(miner).or_default();
+        match verdict {
+            Verdict::Verified => *quality = quality.saturating_add(epoch::quality_ppm(parameters, proof_us)),
+            Verdict::InvalidProof | Verdict::Malformed => *lied = true,
+            Verdict::Late | Verdict::Absent => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use assay_proto::genesis::{GenesisAccount, Parameters};
 use assay_proto::receipt::Verdict;
 use assay_proto::scores::CommitScores;
-use assay_proto::transaction::{Body, Burn, Purpose, Transfer};
+use assay_proto::transaction::{Body, Burn, Purpose};
 use assay_proto::vote::{Equivocation, Vote, VoteKind};
 use assay_proto::{BlockHash, Commitment, Envelope, Epoch, PublicKey, SecretKey, limits};
 use assay_verifier::Reason;

@@ -106,6 +106,7 @@ fn bittensor_a_minority_cannot_lift_its_miner() {
 fn render_an_escrow_pays_only_for_a_verified_proof_and_a_rejected_job_goes_to_another_miner() {
     let mut world = World::with(|parameters| {
         parameters.prepaid = 1;
+        parameters.emission = 0;
         parameters.unbonding_blocks = 2;
     });
     world.commit((0..3).map(|n| world.register_miner(n)).collect());

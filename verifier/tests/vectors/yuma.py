@@ -98,14 +98,17 @@ def moving(case, stakes, rows):
 
 
 def drawn(seed, case, validators, miners, epochs):
-    """Scores that drift from epoch to epoch."""
+    """Scores that drift from epoch to epoch.
+
+    None is 0: a bond that only decays can fall on the border of a unit, where two roundings may differ.
+    """
     rng = random.Random(seed)
     stakes = [rng.randint(1, 1000) for _ in range(validators)]
-    rows = [[rng.randint(0, 1000) for _ in range(miners)] for _ in range(validators)]
+    rows = [[rng.randint(1, 1000) for _ in range(miners)] for _ in range(validators)]
     history = []
     for _ in range(epochs):
         history.append([list(row) for row in rows])
-        rows = [[max(0, w + rng.randint(-300, 300)) for w in row] for row in rows]
+        rows = [[max(1, w + rng.randint(-300, 300)) for w in row] for row in rows]
     return moving(case, stakes, history)
 
 
