@@ -5,6 +5,8 @@
 //! epoch e + 1  show them
 //! ```
 //!
+//! It speaks once an epoch has its first block, so that no epoch begins for its sake: a chain at rest stays so.
+//!
 //! Scores and salt follow from the log and the validator's key, so that nothing has to be kept: a validator that was started
 //! again shows what it committed to before. One whose store has no longer the blocks of two epochs ago cannot.
 
@@ -26,11 +28,12 @@ pub(crate) async fn run(application: Arc<Application>, stopped: Stopped) {
     let mut head = application.follow();
     let mut said = None;
     loop {
-        let running = {
+        let (begun, running) = {
             let state = head.borrow_and_update();
-            state.epoch_of(state.head().height.next())
+            let height = state.head().height;
+            (state.epoch_of(height), state.epoch_of(height.next()))
         };
-        if said != Some(running) {
+        if begun == running && said != Some(running) {
             said = Some(running);
             let application = Arc::clone(&application);
             match tokio::task::spawn_blocking(move || speak(&application, running)).await {
