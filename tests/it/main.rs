@@ -7,3 +7,4 @@ mod files;
 mod network;
 mod refusals;
 mod support;
+mod tokens;
