@@ -7,6 +7,8 @@
 //! slash     every part of a lock, leaving or not, loses floor(part * share), which is burned
 //! draw      an escrow pays from what is locked first, then from what leaves last
 //! power     of the stake on a validator: floor(sum locked / stake_per_power); what leaves has none
+//! dividend  of a reward R of a validator with power p, q of it from stake: its owners have floor(R q / p) together, each
+//!           floor(that * own stake that votes / all that votes on the validator); the validator has the rest
 //! ```
 //!
 //! Stake is on a validator of the genesis that did not equivocate. Its power is taken at the end of an epoch and counts from
@@ -14,6 +16,7 @@
 //! released before that power has ended (see `unbonding_blocks`).
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use assay_proto::limits::{LEAVING, PPM};
 use assay_proto::transaction::{Lock, Purpose};
@@ -31,6 +34,10 @@ pub struct Locked {
     pub amount: u64,
     /// Asked back, by the height at whose end it is released.
     pub leaving: BTreeMap<Height, u64>,
+    /// Of a stake: what votes in the running epoch.
+    pub votes: u64,
+    /// Of a stake: what votes in the next.
+    pub announced: u64,
 }
 
 impl Locked {
@@ -112,10 +119,8 @@ pub(crate) fn release(state: &mut State) -> Result<(), Reason> {
 /// Burns a share of all stake on a validator.
 pub(crate) fn slash_stake(state: &mut State, validator: PublicKey) -> Result<(), Reason> {
     let ppm = state.parameters().slash_ppm;
-    let purpose = Purpose::Stake(validator);
-    let owners = (purpose, PublicKey([0; 32]))..=(purpose, PublicKey([u8::MAX; 32]));
-    let burned =
-        state.locks.range_mut(owners).fold(0, |sum: u64, (_, locked)| sum.saturating_add(cut(locked, ppm)));
+    let stakes = state.locks.range_mut(on(validator));
+    let burned = stakes.fold(0, |sum: u64, (_, locked)| sum.saturating_add(cut(locked, ppm)));
     note_burned(state, burned)
 }
 
@@ -126,14 +131,46 @@ pub(crate) fn slash_collateral(state: &mut State, miner: PublicKey) -> Result<()
     note_burned(state, burned)
 }
 
+/// Pays what a validator with this power earned, to it and to the owners of the stake that votes for it.
+pub(crate) fn pay_dividend(
+    state: &mut State,
+    validator: PublicKey,
+    power: u64,
+    reward: u64,
+) -> Result<(), Reason> {
+    let voting = state.stake_power.current.get(&validator).copied().unwrap_or(0);
+    let stakes: Vec<(PublicKey, u64)> =
+        state.locks.range(on(validator)).map(|((_, owner), locked)| (*owner, locked.votes)).collect();
+    let total = stakes.iter().fold(0, |sum: u64, (_, votes)| sum.saturating_add(*votes));
+    let owners = share(reward, voting, power);
+    let mut rest = reward;
+    for (owner, votes) in stakes {
+        let part = share(owners, votes, total);
+        accounts::credit(state, owner, part)?;
+        rest = rest.saturating_sub(part);
+    }
+    accounts::credit(state, validator, rest)
+}
+
+/// All stake on a validator.
+fn on(validator: PublicKey) -> RangeInclusive<(Purpose, PublicKey)> {
+    let purpose = Purpose::Stake(validator);
+    (purpose, PublicKey([0; 32]))..=(purpose, PublicKey([u8::MAX; 32]))
+}
+
+/// `floor(whole * part / total)` for `part <= total`, 0 of a total of 0.
+fn share(whole: u64, part: u64, total: u64) -> u64 {
+    let share = u128::from(whole).saturating_mul(part.into()).checked_div(total.into()).unwrap_or(0);
+    u64::try_from(share).unwrap_or(u64::MAX).min(whole)
+}
+
 /// Takes a share of every part; what was taken.
 fn cut(locked: &mut Locked, ppm: u64) -> u64 {
     let mut taken = 0_u64;
     for part in locked.parts_mut() {
-        let share = u128::from(*part).saturating_mul(ppm.into()).checked_div(PPM.into()).unwrap_or(0);
-        let share = u64::try_from(share).unwrap_or(u64::MAX).min(*part);
-        *part = part.saturating_sub(share);
-        taken = taken.saturating_add(share);
+        let cut = share(*part, ppm, PPM);
+        *part = part.saturating_sub(cut);
+        taken = taken.saturating_add(cut);
     }
     taken
 }
@@ -171,14 +208,18 @@ pub(crate) fn draw(
 
 /// At the end of an epoch: what was announced counts, and the stake of now is announced.
 pub(crate) fn announce_power(state: &mut State) {
+    let per_power = state.parameters().stake_per_power;
+    if per_power == 0 {
+        return;
+    }
     let mut stakes = BTreeMap::<PublicKey, u64>::new();
-    for ((purpose, _), locked) in &state.locks {
+    for ((purpose, _), locked) in &mut state.locks {
         if let Purpose::Stake(validator) = purpose {
+            locked.votes = std::mem::replace(&mut locked.announced, locked.amount);
             let stake = stakes.entry(*validator).or_default();
             *stake = stake.saturating_add(locked.amount);
         }
     }
-    let per_power = state.parameters().stake_per_power;
     let power = |(key, stake): (PublicKey, u64)| (key, stake.checked_div(per_power).unwrap_or(0));
     let next = stakes.into_iter().map(power).filter(|&(_, power)| power > 0).collect();
     state.stake_power.current = std::mem::replace(&mut state.stake_power.next, next);

@@ -3,6 +3,7 @@
 use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
 use assay_proto::genesis::{Genesis, GenesisValidator};
 use assay_proto::job::{Job, Output, Proof};
+use assay_proto::record::RecordProof;
 use assay_proto::report::EpochReport;
 use assay_proto::scores::RevealScores;
 use assay_proto::transaction::{
@@ -326,4 +327,24 @@ fn a_commitment_is_of_its_chain_its_committer_and_every_part_of_the_scores() {
     others.push(of(&RevealScores { salt: [6; 32], ..scores.clone() }));
     others.push(of(&RevealScores { scores: vec![scores.scores[0]], ..scores.clone() }));
     assert!(!others.contains(&of(&scores)));
+}
+
+#[test]
+fn siblings_of_a_record_are_bounded_in_number_and_length() {
+    let proof = RecordProof {
+        key: vec![2; 33],
+        value: vec![1],
+        siblings: vec![[7; 32]; limits::SIBLINGS],
+        header: samples::header(),
+        certificate: samples::committed().certificate,
+    };
+    assert_eq!(RecordProof::decode(&proof.encode()), Ok(proof.clone()));
+    let many = RecordProof { siblings: vec![[7; 32]; limits::SIBLINGS + 1], ..proof.clone() };
+    assert!(matches!(refused(&many), ProtoError::TooMany { what: "siblings of a record", .. }));
+    let mut wire = wire::RecordProof::from(&proof);
+    wire.siblings[3].pop();
+    let error = RecordProof::decode(&wire.encode_to_vec()).unwrap_err();
+    assert!(matches!(error, ProtoError::Length { what: "sibling of a record", expected: 32, got: 31 }));
+    let long = RecordProof { value: vec![0; limits::RECORD_PROOF_BYTES], ..proof };
+    assert!(matches!(refused(&long), ProtoError::TooLong { .. }));
 }

@@ -94,7 +94,7 @@ fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
         accounts::credit(state, row.miner, row.reward)?;
     }
     for row in &report.validators {
-        accounts::credit(state, row.validator, row.reward)?;
+        locks::pay_dividend(state, row.validator, row.power, row.reward)?;
     }
     let minted = state.supply.minted.checked_add(report.minted());
     state.supply.minted = minted.ok_or(Reason::Overflow("the supply"))?;

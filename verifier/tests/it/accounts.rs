@@ -11,7 +11,7 @@ use assay_verifier::state::{KeyCache, Record, State};
 use assay_verifier::transition::apply;
 use proptest::prelude::*;
 
-use crate::world::{Attempt, World, client, genesis, key, miner, validator};
+use crate::world::{Attempt, PRICE, World, client, genesis, key, miner, validator};
 
 fn stake(n: u8) -> Purpose {
     Purpose::Stake(validator(n).public_key())
@@ -217,6 +217,29 @@ fn stake_votes_from_the_first_block_of_the_next_but_one_epoch() {
     world.advance(23);
     assert_eq!(world.locked(&client(0), stake(1)), (0, 0));
     assert_eq!(world.balance(&client(0)), 1 << 20);
+}
+
+#[test]
+fn the_owners_of_stake_that_votes_have_their_part_of_what_its_validator_earns() {
+    let mut world = staked();
+    world.commit(vec![world.lock(&client(0), stake(1), 4 << 16), world.lock(&client(1), stake(1), 1 << 16)]);
+    world.advance(10);
+    world.commit(vec![world.register_model(1), world.register_miner(0)]);
+    // What was locked too late to vote has no part, and what is taken back meanwhile has.
+    world
+        .commit(vec![world.lock(&client(1), stake(1), 2 << 16), world.unlock(&client(0), stake(1), 1 << 16)]);
+    let before = [client(0), client(1)].map(|secret| world.balance(&secret));
+    world.commit(world.verified(&[(1, 0, 500)]));
+    let report = world.advance(15).report.unwrap();
+    let key = validator(1).public_key();
+    let row = report.validators.iter().find(|row| row.validator == key).unwrap();
+    // Power 8 of 15, 5 of it from stake, 4 to 1. The emission has halved once: 250 for validators.
+    assert_eq!((row.power, row.reward), (8, 250 * 8 / 15));
+    let owners = row.reward * 5 / 8;
+    let after = [client(0), client(1)].map(|secret| world.balance(&secret));
+    assert_eq!(after, [before[0] - PRICE + owners * 4 / 5, before[1] + owners / 5]);
+    assert_eq!(world.balance(&validator(1)), row.reward - owners * 4 / 5 - owners / 5);
+    assert_eq!(world.balance(&validator(0)), 250 * 4 / 15);
 }
 
 #[test]
