@@ -1,8 +1,15 @@
-//! The epoch function against vectors that another implementation computed in floating point: `tests/vectors/yuma.py`.
+//! Rules against vectors of other implementations: the epoch function in floating point (`tests/vectors/yuma.py`), an escrow
+//! (`tests/vectors/escrow.py`).
 
+use assay_proto::job::Job;
+use assay_proto::receipt::Verdict;
+use assay_proto::transaction::Purpose;
 use assay_verifier::fixed::Fixed;
+use assay_verifier::locks::Locked;
 use assay_verifier::yuma::{Liquid, Rules, epoch};
 use serde_json::Value;
+
+use crate::world::{World, client, miner, plain_job};
 
 /// Greatest difference of a number.
 const TOLERANCE: f64 = 1e-6;
@@ -63,6 +70,47 @@ fn the_epoch_function_gives_the_committed_vectors() {
                 assert_near(&what("bonds"), &row, expected);
             }
             bonds = outcome.bonds;
+        }
+    }
+}
+
+#[test]
+fn an_escrow_goes_as_the_committed_vectors_say() {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("../vectors/escrow.json")).unwrap();
+    for case in &cases {
+        let mut world = World::with(|parameters| {
+            (parameters.prepaid, parameters.emission) = (1, 0);
+            parameters.unbonding_blocks = case["unbonding_blocks"].as_u64().unwrap();
+        });
+        world.commit(vec![world.register_miner(0)]);
+        assert_eq!(Some(world.balance(&client(0))), case["balance"].as_u64());
+        for (step, nonce) in case["steps"].as_array().unwrap().iter().zip(1..) {
+            let amount = step["amount"].as_u64().unwrap();
+            let transaction = match step["step"].as_str() {
+                None => None,
+                Some("deposit") => Some(world.lock(&client(0), Purpose::Escrow, amount)),
+                Some("withdraw") => Some(world.unlock(&client(0), Purpose::Escrow, amount)),
+                Some(_) => {
+                    let job = Job { max_price: amount, ..plain_job(nonce) };
+                    let attempt = world.attempt(client(0).sign(&world.chain, job), miner(0));
+                    Some(world.signed_receipt(world.receipt(&attempt, Verdict::Verified), 1))
+                }
+            };
+            let included = transaction.filter(|transaction| {
+                let proposal = world.propose(std::slice::from_ref(transaction));
+                proposal.dropped.is_empty()
+            });
+            assert_eq!(included.is_some(), step["taken"].as_bool().unwrap(), "{step}");
+            world.commit(included.into_iter().collect());
+            assert_eq!(step["height"], world.state.head().height.0);
+            let none = Locked::default();
+            let escrow = world.state.lock(Purpose::Escrow, client(0).public_key()).unwrap_or(&none);
+            let leaving: Vec<(u64, u64)> =
+                escrow.leaving.iter().map(|(height, part)| (height.0, *part)).collect();
+            let expected: Vec<(u64, u64)> = serde_json::from_value(step["leaving"].clone()).unwrap();
+            assert_eq!((&step["locked"], expected), (&Value::from(escrow.amount), leaving), "{step}");
+            assert_eq!(step["balance"], world.balance(&client(0)), "{step}");
+            assert_eq!(step["paid"], world.balance(&miner(0)), "{step}");
         }
     }
 }
