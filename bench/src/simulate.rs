@@ -185,7 +185,10 @@ impl Numbers {
 struct World {
     seed: u64,
     parameters: Parameters,
+    /// Of assignments and their outcomes.
     numbers: Numbers,
+    /// Of the miners' paces, so that two runs of a seed have the same ones whoever votes.
+    drifts: Numbers,
     set: ValidatorSet,
     voters: BTreeMap<PublicKey, (String, Voter, u64)>,
     workers: BTreeMap<PublicKey, (String, Worker)>,
@@ -258,6 +261,7 @@ impl World {
             seed,
             parameters,
             numbers,
+            drifts: Numbers(!seed),
             set: ValidatorSet::of(&genesis),
             voters,
             workers,
@@ -318,7 +322,7 @@ impl World {
             }
         }
         for (key, pace) in &mut self.pace {
-            let drift = self.numbers.between(0.7, 1.0 / 0.7);
+            let drift = self.drifts.between(0.7, 1.0 / 0.7);
             // The newcomer's and the cartel's stay: what they earn is to follow from what they do.
             if matches!(self.workers.get(key), Some((_, Worker::Honest))) {
                 *pace = (*pace * drift).clamp(700_000.0, 1_600_000.0);
