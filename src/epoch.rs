@@ -104,6 +104,7 @@ impl Case {
         ensure!(liquid.low <= liquid.high, "alpha_low is greater than alpha_high");
         Ok(Rules {
             kappa: share("kappa", self.kappa)?,
+            floor: Fixed::ZERO,
             bonds_penalty: share("bonds_penalty", self.bonds_penalty)?,
             rate: Fixed::ONE.minus(rate),
             liquid: self.liquid_alpha.then_some(liquid),

@@ -7,6 +7,7 @@ mod audit;
 mod connection;
 mod devnet;
 mod epoch;
+mod epoch_report;
 mod infer;
 mod key;
 mod miner;
@@ -19,8 +20,10 @@ mod prove;
 mod service;
 mod setup;
 mod tensors;
+mod tx;
 mod validator;
 mod verify;
+mod verify_state;
 
 use std::process::ExitCode;
 
@@ -60,6 +63,12 @@ enum Command {
     Audit(audit::Arguments),
     /// Run the epoch function alone, on stakes and weights from a file
     Epoch(epoch::Arguments),
+    /// Show who earned what in an epoch, and why
+    EpochReport(epoch_report::Arguments),
+    /// Check a record of the ledger against the genesis alone
+    VerifyState(verify_state::Arguments),
+    /// Move, lock and unlock base units of an account
+    Tx(tx::Arguments),
 }
 
 /// What a command found.
@@ -84,6 +93,9 @@ fn main() -> ExitCode {
         Command::Infer(arguments) => infer::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),
         Command::Epoch(arguments) => epoch::run(arguments),
+        Command::EpochReport(arguments) => epoch_report::run(&arguments),
+        Command::VerifyState(arguments) => verify_state::run(&arguments),
+        Command::Tx(arguments) => tx::run(&arguments),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ mod models;
 mod peers;
 mod prove;
 mod results;
+mod simulate;
 mod table;
 
 use std::io::IsTerminal;
@@ -37,6 +38,8 @@ enum Command {
     Layout(layout::Arguments),
     /// EZKL and this prover in turn on the same ONNX files, and the ratios
     Peers(peers::Arguments),
+    /// Rewards among honest and dishonest validators and miners, by the rules of the ledger
+    Simulate(simulate::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::LoadNode(arguments) => load::serve(arguments),
         Command::Layout(arguments) => layout::run(arguments),
         Command::Peers(arguments) => peers::run(arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match found {
         Ok(true) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ use assay_proto::genesis::Genesis;
 use assay_proto::job::{Job, Output, Proof};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::Receipt;
+use assay_proto::record::RecordProof;
 use assay_proto::report::EpochReport;
 use assay_proto::transaction::Transaction;
 use assay_proto::vote::{Proposal, Vote};
@@ -69,6 +70,7 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
     message::<CommittedBlock>(bytes);
     message::<Genesis>(bytes);
     message::<EpochReport>(bytes);
+    message::<RecordProof>(bytes);
     message::<Vote>(bytes);
     message::<Proposal>(bytes);
     message::<Backup>(bytes);

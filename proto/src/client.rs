@@ -13,9 +13,10 @@ use crate::error::ProtoError;
 use crate::id::{BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey};
 use crate::job::Job;
 use crate::operator::Backup;
+use crate::record::RecordProof;
 use crate::report::EpochReport;
 use crate::signing::{Envelope, Signed};
-use crate::transaction::Transaction;
+use crate::transaction::{Purpose, Transaction};
 use crate::wire::inference_client::InferenceClient;
 use crate::wire::ledger_client::LedgerClient;
 use crate::wire::operator_client::OperatorClient;
@@ -128,6 +129,19 @@ pub struct AccountEntry {
     pub job_nonce: u64,
     /// Its registration as a miner.
     pub miner: Option<MinerEntry>,
+    /// What it has locked.
+    pub locks: Vec<LockEntry>,
+}
+
+/// Base units that an account has locked for one purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockEntry {
+    /// For this.
+    pub purpose: Purpose,
+    /// Base units that it has not asked back.
+    pub amount: u64,
+    /// Base units that it has, and the block at whose end they are released.
+    pub leaving: Vec<(Height, u64)>,
 }
 
 /// A miner's registration and standing.
@@ -286,6 +300,7 @@ impl Client {
             nonce: response.nonce,
             job_nonce: response.job_nonce,
             miner: response.miner.map(miner).transpose()?,
+            locks: each(response.locks, "locks of an account", limits::LOCKS, lock)?,
         })
     }
 
@@ -308,6 +323,13 @@ impl Client {
         let message = wire::GetEpochReportRequest { epoch: epoch.map_or(0, |epoch| epoch.0) };
         let response = self.ledger.clone().get_epoch_report(self.request(message)).await?.into_inner();
         Ok(response.report.ok_or(ProtoError::Missing { what: "epoch report" })?.try_into()?)
+    }
+
+    /// A record of the state after the latest block, with its proof; whether that holds is for the caller to verify.
+    pub async fn prove_record(&self, key: Vec<u8>) -> Result<RecordProof, ClientError> {
+        let message = wire::ProveRecordRequest { key };
+        let response = self.ledger.clone().prove_record(self.request(message)).await?.into_inner();
+        Ok(response.proof.ok_or(ProtoError::Missing { what: "proof of a record" })?.try_into()?)
     }
 
     /// The file that an auditor reads, in consecutive pieces.
@@ -341,6 +363,15 @@ impl Client {
 
 fn point(point: wire::BlockPoint) -> Result<BlockPoint, ProtoError> {
     Ok(BlockPoint { height: Height(point.height), hash: point.block_hash.as_slice().try_into()? })
+}
+
+fn lock(record: wire::LockRecord) -> Result<LockEntry, ProtoError> {
+    let leaving = |part: wire::Leaving| Ok((Height(part.height), part.amount));
+    Ok(LockEntry {
+        purpose: Purpose::of_wire(record.purpose, &record.validator)?,
+        amount: record.amount,
+        leaving: each(record.leaving, "parts of a lock that leave", limits::LEAVING, leaving)?,
+    })
 }
 
 fn miner(record: wire::MinerRecord) -> Result<MinerEntry, ProtoError> {

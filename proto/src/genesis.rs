@@ -7,31 +7,108 @@ use crate::error::ProtoError;
 use crate::id::{BlockHash, ChainId, PublicKey};
 use crate::{limits, wire};
 
-/// Numbers of the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Parameters {
-    /// Blocks an epoch, at least 1.
-    pub tempo: u64,
-    /// Base units minted an epoch, before halvings.
-    pub emission: u64,
-    /// Epochs until the emission halves, at least 1.
-    pub halving_epochs: u64,
-    /// Weight of the newest epoch in a miner's reputation, parts per million.
-    pub reputation_rate_ppm: u64,
-    /// Microseconds from assignment to proof at or below which quality is 1; at least 1.
-    pub latency_target_us: u64,
+/// Declares the numbers of the rules: each with its unit, its default, and the range within which no rule overflows.
+macro_rules! parameters {
+    ($($(#[$doc:meta])* $name:ident = $default:expr, $lo:expr => $hi:expr;)*) => {
+        /// Numbers of the rules.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+        pub struct Parameters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Default for Parameters {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Parameters {
+            /// Their names.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// Sets the one of this name.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<(), ProtoError> {
+                match name {
+                    $(stringify!($name) => self.$name = value,)*
+                    _ => return Err(ProtoError::text("parameter", "the name of one", name)),
+                }
+                Ok(())
+            }
+
+            fn check_ranges(&self) -> Result<(), ProtoError> {
+                $(ranged(stringify!($name), self.$name, $lo, $hi)?;)*
+                Ok(())
+            }
+        }
+
+        impl TryFrom<wire::Parameters> for Parameters {
+            type Error = ProtoError;
+
+            fn try_from(wire: wire::Parameters) -> Result<Self, ProtoError> {
+                let parameters = Self { $($name: wire.$name,)* };
+                parameters.check()?;
+                Ok(parameters)
+            }
+        }
+
+        impl From<&Parameters> for wire::Parameters {
+            fn from(parameters: &Parameters) -> Self {
+                Self { $($name: parameters.$name,)* }
+            }
+        }
+    };
 }
 
-impl Default for Parameters {
-    fn default() -> Self {
-        Self {
-            tempo: 10,
-            emission: 1_000_000,
-            halving_epochs: 100_000,
-            reputation_rate_ppm: 200_000,
-            latency_target_us: 2_000_000,
-        }
-    }
+parameters! {
+    /// Blocks an epoch, at least 1.
+    tempo = 10, 1 => limits::TEMPO;
+    /// Base units minted an epoch, before halvings.
+    emission = 1_000_000, 0 => limits::EMISSION;
+    /// Epochs until the emission halves, at least 1.
+    halving_epochs = 100_000, 1 => u64::MAX;
+    /// Weight of the newest epoch in a miner's reputation, parts per million.
+    reputation_rate_ppm = 200_000, 0 => limits::PPM;
+    /// Microseconds from assignment to proof at or below which quality is 1; at least 1.
+    latency_target_us = 2_000_000, 1 => u64::MAX;
+    /// Base units burned a transaction, but for those of a validator's duty.
+    fee = 0, 0 => u64::MAX;
+    /// Blocks from unlocking to the release; what is locked may be slashed meanwhile. Where stake gives power, at least
+    /// two epochs and two blocks: nobody votes with what it has taken back.
+    unbonding_blocks = 1_000, 0 => limits::UNBONDING_BLOCKS;
+    /// Share of the stake behind a validator that is burned if it equivocates, parts per million.
+    slash_ppm = 100_000, 0 => limits::PPM;
+    /// Base units of stake for one of voting power, at least 2^16; 0: stake gives none.
+    stake_per_power = 0, 0 => u64::MAX;
+    /// Base units that a miner in service has locked.
+    collateral = 0, 0 => u64::MAX;
+    /// Share of a miner's collateral that an invalid answer burns, parts per million.
+    collateral_slash_ppm = 100_000, 0 => limits::PPM;
+    /// Base units burned by a miner's first registration, at least.
+    registration_price_min = 0, 0 => u64::MAX;
+    /// And at most; not below the least.
+    registration_price_max = 0, 0 => u64::MAX;
+    /// Registrations an epoch above which their price doubles, and below which it halves.
+    registrations_target = 16, 0 => u64::MAX;
+    /// Miners at a time; 0: as many as the ledger has room for.
+    miner_slots = 0, 0 => limits::MINERS;
+    /// Epochs in which a new miner is not pruned.
+    immunity_epochs = 3, 0 => u64::MAX;
+    /// 1: jobs are paid from the client's escrow; 0: from its balance.
+    prepaid = 0, 0 => 1;
+    /// Share of the power that has to give a score for it to count, in units of 1/65535.
+    kappa = 32_767, 0 => 65_535;
+    /// Share of the consensus that a lower score counts as in a miner's incentive, parts per million.
+    floor_ppm = 0, 0 => limits::PPM;
+    /// Share of the way from a score to the consensus at which bonds are bought, parts per million.
+    bonds_penalty_ppm = 1_000_000, 0 => limits::PPM;
+    /// Share of the way that a bond goes in an epoch, parts per million.
+    bonds_rate_ppm = 100_000, 0 => limits::PPM;
+    /// Rate of bonds at the consensus where rates are liquid, parts per million.
+    liquid_low_ppm = 0, 0 => limits::PPM;
+    /// Rate of bonds far from it, not below the other; 0: rates are not liquid.
+    liquid_high_ppm = 0, 0 => limits::PPM;
+    /// Steepness of the sigmoid between the two, parts per million.
+    liquid_steepness_ppm = 10_000_000, 0 => limits::STEEPNESS_PPM;
 }
 
 /// A validator of the chain and its weight in votes.
@@ -135,42 +212,18 @@ fn sum(values: impl Iterator<Item = u64>) -> u64 {
 }
 
 impl Parameters {
-    /// Ranges within which no rule overflows.
+    /// Ranges within which no rule overflows, and what one number asks of another.
     pub fn check(&self) -> Result<(), ProtoError> {
-        ranged("tempo", self.tempo, 1, limits::TEMPO)?;
-        ranged("emission", self.emission, 0, limits::EMISSION)?;
-        ranged("halving epochs", self.halving_epochs, 1, u64::MAX)?;
-        ranged("reputation rate in ppm", self.reputation_rate_ppm, 0, limits::PPM)?;
-        ranged("latency target in us", self.latency_target_us, 1, u64::MAX)?;
-        Ok(())
-    }
-}
-
-impl TryFrom<wire::Parameters> for Parameters {
-    type Error = ProtoError;
-
-    fn try_from(wire: wire::Parameters) -> Result<Self, ProtoError> {
-        let parameters = Self {
-            tempo: wire.tempo,
-            emission: wire.emission,
-            halving_epochs: wire.halving_epochs,
-            reputation_rate_ppm: wire.reputation_rate_ppm,
-            latency_target_us: wire.latency_target_us,
-        };
-        parameters.check()?;
-        Ok(parameters)
-    }
-}
-
-impl From<&Parameters> for wire::Parameters {
-    fn from(parameters: &Parameters) -> Self {
-        Self {
-            tempo: parameters.tempo,
-            emission: parameters.emission,
-            halving_epochs: parameters.halving_epochs,
-            reputation_rate_ppm: parameters.reputation_rate_ppm,
-            latency_target_us: parameters.latency_target_us,
+        self.check_ranges()?;
+        ranged("registration_price_max", self.registration_price_max, self.registration_price_min, u64::MAX)?;
+        ranged("liquid_low_ppm", self.liquid_low_ppm, 0, self.liquid_high_ppm)?;
+        if self.stake_per_power > 0 {
+            // All stake together is then less than 2^48 of power, as that of a genesis is.
+            ranged("stake_per_power", self.stake_per_power, limits::STAKE_PER_POWER, u64::MAX)?;
+            let least = self.tempo.saturating_mul(2).saturating_add(2);
+            ranged("unbonding_blocks", self.unbonding_blocks, least, limits::UNBONDING_BLOCKS)?;
         }
+        Ok(())
     }
 }
 

@@ -84,6 +84,11 @@ bytes32!(
     Root,
     "root"
 );
+bytes32!(
+    /// Stands for scores that are not shown yet.
+    Commitment,
+    "commitment"
+);
 
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {

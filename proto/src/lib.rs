@@ -12,7 +12,9 @@ pub mod job;
 pub mod limits;
 pub mod operator;
 pub mod receipt;
+pub mod record;
 pub mod report;
+pub mod scores;
 pub mod signing;
 pub mod transaction;
 pub mod vote;
@@ -20,6 +22,6 @@ pub mod wire;
 
 pub use codec::Canonical;
 pub use error::ProtoError;
-pub use id::{BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root};
+pub use id::{BlockHash, ChainId, Commitment, Epoch, Height, JobId, ModelId, PublicKey, Root};
 pub use signing::{Envelope, Payload, SecretKey, Signature, Signed};
 pub use transaction::ProofSystem;

@@ -32,6 +32,9 @@ pub const GENESIS_BYTES: usize = 8 << 20;
 /// The report of an epoch.
 pub const REPORT_BYTES: usize = 4 << 20;
 
+/// A record of the state with the proof that it is in it.
+pub const RECORD_PROOF_BYTES: usize = 4 << 20;
+
 /// Transactions of a block.
 pub const TRANSACTIONS: usize = 4096;
 /// Input or output ports of a model.
@@ -60,6 +63,14 @@ pub const TOTAL_POWER: u64 = 1 << 48;
 pub const GENESIS_ACCOUNTS: usize = 1 << 16;
 /// Miners of an epoch report.
 pub const REPORT_MINERS: usize = 1 << 14;
+/// Siblings of a record.
+pub const SIBLINGS: usize = 256;
+/// Scores that a validator reveals in an epoch.
+pub const SCORES: usize = 1 << 10;
+/// Parts of one lock that leave at different heights.
+pub const LEAVING: usize = 16;
+/// Locks of an account that an answer shows.
+pub const LOCKS: usize = 1 << 10;
 
 /// Records of a snapshot in one message; a longer record is in a message of its own.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
@@ -70,6 +81,14 @@ pub const SNAPSHOTS: usize = 8;
 
 /// Blocks of an epoch.
 pub const TEMPO: u64 = 1 << 20;
+/// Blocks from unlocking to the release.
+pub const UNBONDING_BLOCKS: u64 = 1 << 32;
+/// Least stake for one of voting power, where stake gives any.
+pub const STAKE_PER_POWER: u64 = 1 << 16;
+/// Greatest number of miners at a time.
+pub const MINERS: u64 = 1 << 14;
+/// Greatest steepness of the rates of bonds.
+pub const STEEPNESS_PPM: u64 = 30_000 * PPM;
 /// Base units minted an epoch, before halvings.
 pub const EMISSION: u64 = 1 << 53;
 /// Parts per million in one.

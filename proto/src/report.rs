@@ -22,7 +22,10 @@ pub struct MinerEpoch {
     pub quality_ppm: u64,
     /// Reputation after this epoch, parts per million.
     pub reputation_ppm: u64,
-    /// Share of the epoch's verified work, weighted by quality, parts per million.
+    /// Score that enough validators agree with, parts per million; 0 where verified work decided.
+    pub consensus_ppm: u64,
+    /// Share of the miners' half before reputation weighs it, parts per million: of what the consensus gives, or of the
+    /// epoch's verified work, weighted by quality.
     pub incentive_ppm: u64,
     /// Base units minted for it.
     pub reward: u64,
@@ -35,6 +38,12 @@ pub struct ValidatorEpoch {
     pub validator: PublicKey,
     /// Its voting power.
     pub power: u64,
+    /// Whether it showed its scores.
+    pub revealed: bool,
+    /// How much of its scores the consensus shares, parts per million; 0 where verified work decided.
+    pub trust_ppm: u64,
+    /// Share of the validators' half, parts per million.
+    pub dividend_ppm: u64,
     /// Base units minted for it.
     pub reward: u64,
 }
@@ -48,6 +57,8 @@ pub struct EpochReport {
     pub height: Height,
     /// Base units that could be minted at most.
     pub emission: u64,
+    /// Whether scores that validators showed decided; otherwise verified work and voting power did.
+    pub scored: bool,
     /// Miners.
     pub miners: Vec<MinerEpoch>,
     /// Validators.
@@ -87,6 +98,7 @@ impl TryFrom<wire::EpochReport> for EpochReport {
                 absent: row.absent,
                 quality_ppm: ppm("quality in ppm", row.quality_ppm)?,
                 reputation_ppm: ppm("reputation in ppm", row.reputation_ppm)?,
+                consensus_ppm: ppm("consensus in ppm", row.consensus_ppm)?,
                 incentive_ppm: ppm("incentive in ppm", row.incentive_ppm)?,
                 reward: row.reward,
             })
@@ -95,11 +107,14 @@ impl TryFrom<wire::EpochReport> for EpochReport {
             Ok(ValidatorEpoch {
                 validator: row.validator.as_slice().try_into()?,
                 power: row.power,
+                revealed: row.revealed,
+                trust_ppm: ppm("trust in ppm", row.trust_ppm)?,
+                dividend_ppm: ppm("dividend in ppm", row.dividend_ppm)?,
                 reward: row.reward,
             })
         })?;
         let (epoch, height) = (Epoch(wire.epoch), Height(wire.height));
-        Ok(Self { epoch, height, emission: wire.emission, miners, validators })
+        Ok(Self { epoch, height, emission: wire.emission, scored: wire.scored, miners, validators })
     }
 }
 
@@ -114,17 +129,22 @@ impl From<&EpochReport> for wire::EpochReport {
             quality_ppm: row.quality_ppm,
             reputation_ppm: row.reputation_ppm,
             incentive_ppm: row.incentive_ppm,
+            consensus_ppm: row.consensus_ppm,
             reward: row.reward,
         };
         let validator = |row: &ValidatorEpoch| wire::ValidatorEpoch {
             validator: row.validator.to_vec(),
             power: row.power,
+            revealed: row.revealed,
+            trust_ppm: row.trust_ppm,
+            dividend_ppm: row.dividend_ppm,
             reward: row.reward,
         };
         Self {
             epoch: report.epoch.0,
             height: report.height.0,
             emission: report.emission,
+            scored: report.scored,
             miners: report.miners.iter().map(miner).collect(),
             validators: report.validators.iter().map(validator).collect(),
         }

@@ -1,9 +1,10 @@
 //! Changes of the ledger, signed by the account that they speak for.
 
-use crate::codec::{Canonical, Repeated, each};
+use crate::codec::{Canonical, Repeated, each, ranged};
 use crate::error::ProtoError;
 use crate::id::{ModelId, PublicKey};
 use crate::receipt::Receipt;
+use crate::scores::{CommitScores, RevealScores};
 use crate::signing::Payload;
 use crate::vote::Equivocation;
 use crate::{limits, wire};
@@ -30,6 +31,16 @@ pub enum Body {
     Receipt(Box<Receipt>),
     /// Anyone proves that a validator signed what it may not.
     Equivocation(Equivocation),
+    /// Base units leave circulation.
+    Burn(Burn),
+    /// Base units of the signer are locked.
+    Lock(Lock),
+    /// Base units that the signer locked are to be released.
+    Unlock(Lock),
+    /// A validator seals its scores.
+    CommitScores(CommitScores),
+    /// A validator shows the scores that it sealed.
+    RevealScores(RevealScores),
 }
 
 /// How a model's answers are proven.
@@ -115,6 +126,33 @@ pub struct Transfer {
     pub amount: u64,
 }
 
+/// Takes base units of the signer out of circulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Burn {
+    /// Base units, at least 1.
+    pub amount: u64,
+}
+
+/// What base units are locked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// They stand behind this validator, and are slashed if it equivocates.
+    Stake(PublicKey),
+    /// They stand behind the signer's answers as a miner, and are slashed if one is invalid.
+    Collateral,
+    /// They pay for the signer's jobs.
+    Escrow,
+}
+
+/// Base units of the signer and what they are locked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// For this.
+    pub purpose: Purpose,
+    /// Base units, at least 1.
+    pub amount: u64,
+}
+
 /// Checks a model's name.
 pub fn check_name(name: &str) -> Result<(), ProtoError> {
     if name.is_empty() || name.len() > limits::NAME_BYTES || name.chars().any(char::is_control) {
@@ -139,8 +177,10 @@ impl Canonical for Transaction {
     type Wire = wire::Transaction;
     const NAME: &'static str = "transaction";
     const MAX_BYTES: usize = limits::TRANSACTION_BYTES;
-    const REPEATED: &'static [Repeated] =
-        &[Repeated { what: "models of a miner", path: &[3, 2], limit: limits::MODELS_PER_MINER }];
+    const REPEATED: &'static [Repeated] = &[
+        Repeated { what: "models of a miner", path: &[3, 2], limit: limits::MODELS_PER_MINER },
+        Repeated { what: "scores", path: &[11, 2], limit: limits::SCORES },
+    ];
 }
 
 impl Payload for Transaction {
@@ -157,6 +197,11 @@ impl TryFrom<wire::Transaction> for Transaction {
             wire::transaction::Body::Transfer(body) => Body::Transfer(body.try_into()?),
             wire::transaction::Body::Receipt(body) => Body::Receipt(Box::new(body.try_into()?)),
             wire::transaction::Body::Equivocation(body) => Body::Equivocation(body.try_into()?),
+            wire::transaction::Body::Burn(body) => Body::Burn(body.try_into()?),
+            wire::transaction::Body::Lock(body) => Body::Lock(body.try_into()?),
+            wire::transaction::Body::Unlock(body) => Body::Unlock(body.try_into()?),
+            wire::transaction::Body::CommitScores(body) => Body::CommitScores(body.try_into()?),
+            wire::transaction::Body::RevealScores(body) => Body::RevealScores(body.try_into()?),
         };
         Ok(Self { nonce: wire.nonce, body })
     }
@@ -170,6 +215,11 @@ impl From<&Transaction> for wire::Transaction {
             Body::Transfer(body) => wire::transaction::Body::Transfer(body.into()),
             Body::Receipt(body) => wire::transaction::Body::Receipt(body.as_ref().into()),
             Body::Equivocation(body) => wire::transaction::Body::Equivocation(body.into()),
+            Body::Burn(body) => wire::transaction::Body::Burn(body.into()),
+            Body::Lock(body) => wire::transaction::Body::Lock(body.into()),
+            Body::Unlock(body) => wire::transaction::Body::Unlock(body.into()),
+            Body::CommitScores(body) => wire::transaction::Body::CommitScores(body.into()),
+            Body::RevealScores(body) => wire::transaction::Body::RevealScores(body.into()),
         };
         Self { nonce: transaction.nonce, body: Some(body) }
     }
@@ -234,7 +284,7 @@ impl TryFrom<wire::Transfer> for Transfer {
     type Error = ProtoError;
 
     fn try_from(wire: wire::Transfer) -> Result<Self, ProtoError> {
-        let amount = crate::codec::ranged("amount", wire.amount, 1, u64::MAX)?;
+        let amount = ranged("amount", wire.amount, 1, u64::MAX)?;
         Ok(Self { to: wire.to.as_slice().try_into()?, amount })
     }
 }
@@ -242,5 +292,72 @@ impl TryFrom<wire::Transfer> for Transfer {
 impl From<&Transfer> for wire::Transfer {
     fn from(body: &Transfer) -> Self {
         Self { to: body.to.to_vec(), amount: body.amount }
+    }
+}
+
+impl TryFrom<wire::Burn> for Burn {
+    type Error = ProtoError;
+
+    fn try_from(wire: wire::Burn) -> Result<Self, ProtoError> {
+        Ok(Self { amount: ranged("amount", wire.amount, 1, u64::MAX)? })
+    }
+}
+
+impl From<&Burn> for wire::Burn {
+    fn from(body: &Burn) -> Self {
+        Self { amount: body.amount }
+    }
+}
+
+impl Purpose {
+    /// Of its kind and the validator, whose bytes are there for a stake only.
+    pub(crate) fn of_wire(kind: i32, validator: &[u8]) -> Result<Self, ProtoError> {
+        let alone = |purpose| match validator {
+            [] => Ok(purpose),
+            _ => Err(ProtoError::Length { what: "validator of a lock", expected: 0, got: validator.len() }),
+        };
+        match wire::Purpose::try_from(kind) {
+            Ok(wire::Purpose::Stake) => Ok(Self::Stake(validator.try_into()?)),
+            Ok(wire::Purpose::Collateral) => alone(Self::Collateral),
+            Ok(wire::Purpose::Escrow) => alone(Self::Escrow),
+            Ok(wire::Purpose::Unspecified) | Err(_) => {
+                Err(ProtoError::UnknownValue { what: "purpose", got: kind })
+            }
+        }
+    }
+
+    /// Its kind and the bytes of the validator, as in a message.
+    pub fn to_wire(&self) -> (i32, Vec<u8>) {
+        match self {
+            Self::Stake(validator) => (wire::Purpose::Stake.into(), validator.to_vec()),
+            Self::Collateral => (wire::Purpose::Collateral.into(), Vec::new()),
+            Self::Escrow => (wire::Purpose::Escrow.into(), Vec::new()),
+        }
+    }
+}
+
+impl std::fmt::Display for Purpose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stake(validator) => write!(f, "stake on {validator}"),
+            Self::Collateral => f.write_str("collateral"),
+            Self::Escrow => f.write_str("escrow"),
+        }
+    }
+}
+
+impl TryFrom<wire::Lock> for Lock {
+    type Error = ProtoError;
+
+    fn try_from(wire: wire::Lock) -> Result<Self, ProtoError> {
+        let amount = ranged("amount", wire.amount, 1, u64::MAX)?;
+        Ok(Self { purpose: Purpose::of_wire(wire.purpose, &wire.validator)?, amount })
+    }
+}
+
+impl From<&Lock> for wire::Lock {
+    fn from(body: &Lock) -> Self {
+        let (purpose, validator) = body.purpose.to_wire();
+        Self { purpose, validator, amount: body.amount }
     }
 }

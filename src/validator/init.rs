@@ -53,6 +53,10 @@ pub struct Arguments {
     /// Microseconds from assignment to proof at or below which an answer has full quality
     #[arg(long, default_value_t = Parameters::default().latency_target_us)]
     latency_target_us: u64,
+    /// Another number of the rules of a new chain, by its name; may be repeated. The names and their units are in
+    /// verifier/README.md
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = number)]
+    numbers: Vec<(String, u64)>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -105,13 +109,17 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
 }
 
 fn new_chain(arguments: &Arguments, accounts: Vec<(PublicKey, u64)>, own: PublicKey) -> Result<Genesis> {
-    let parameters = Parameters {
+    let mut parameters = Parameters {
         tempo: arguments.tempo,
         emission: arguments.emission,
         halving_epochs: arguments.halving_epochs,
         reputation_rate_ppm: arguments.reputation_rate_ppm,
         latency_target_us: arguments.latency_target_us,
+        ..Parameters::default()
     };
+    for (name, value) in &arguments.numbers {
+        parameters.set(name, *value)?;
+    }
     parameters.check()?;
     let chain_id = arguments.chain_id.clone().context("a new chain needs a name")?;
     let validators = [arguments.validators.as_slice(), &[(own, arguments.power)]].concat();
@@ -176,6 +184,12 @@ fn account(text: &str) -> Result<(PublicKey, u64), String> {
     let key: PublicKey = key.parse().map_err(|error: assay_proto::ProtoError| error.to_string())?;
     let balance = balance.parse().map_err(|_| format!("{balance:?} is no number"))?;
     Ok((key, balance))
+}
+
+fn number(text: &str) -> Result<(String, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=NUMBER")?;
+    let value = value.parse().map_err(|_| format!("{value:?} is no number"))?;
+    Ok((name.to_owned(), value))
 }
 
 #[cfg(test)]

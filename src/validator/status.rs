@@ -1,9 +1,9 @@
 //! `assay validator status`: the ledger at a glance.
 
 use anyhow::Result;
-use assay_proto::PublicKey;
-use assay_proto::client::{AccountEntry, BlockPoint, ClientError, MinerEntry, ModelEntry};
+use assay_proto::client::{AccountEntry, BlockPoint, ClientError, LockEntry, MinerEntry, ModelEntry};
 use assay_proto::report::EpochReport;
+use assay_proto::{Height, PublicKey};
 use assay_verifier::proof::system_of;
 use tonic::Code;
 
@@ -75,8 +75,22 @@ struct Account {
     balance: u64,
     nonce: u64,
     job_nonce: u64,
+    locks: Vec<Lock>,
     #[serde(skip_serializing_if = "Option::is_none")]
     miner: Option<Miner>,
+}
+
+#[derive(serde::Serialize)]
+struct Lock {
+    purpose: String,
+    amount: u64,
+    leaving: Vec<Leaving>,
+}
+
+#[derive(serde::Serialize)]
+struct Leaving {
+    height: u64,
+    amount: u64,
 }
 
 #[derive(serde::Serialize)]
@@ -146,8 +160,17 @@ impl From<&EpochReport> for Epoch {
 
 impl Account {
     fn new(key: &PublicKey, entry: AccountEntry) -> Self {
-        let AccountEntry { balance, nonce, job_nonce, miner, chain_id: _, height: _ } = entry;
-        Self { public_key: key.to_string(), balance, nonce, job_nonce, miner: miner.map(Miner::from) }
+        let AccountEntry { balance, nonce, job_nonce, miner, locks, chain_id: _, height: _ } = entry;
+        let locks = locks.into_iter().map(Lock::from).collect();
+        Self { public_key: key.to_string(), balance, nonce, job_nonce, locks, miner: miner.map(Miner::from) }
+    }
+}
+
+impl From<LockEntry> for Lock {
+    fn from(entry: LockEntry) -> Self {
+        let leaving = |(height, amount): (Height, u64)| Leaving { height: height.0, amount };
+        let leaving = entry.leaving.into_iter().map(leaving).collect();
+        Self { purpose: entry.purpose.to_string(), amount: entry.amount, leaving }
     }
 }
 
@@ -182,6 +205,12 @@ impl Report {
         if let Some(account) = &self.account {
             println!("account  {}: balance {}", account.public_key, account.balance);
             println!("nonces   {} of transactions, {} of jobs", account.nonce, account.job_nonce);
+            for Lock { purpose, amount, leaving } in &account.locks {
+                println!("locked   {amount} as {purpose}");
+                for Leaving { height, amount } in leaving {
+                    println!("leaving  {amount} of it at the end of block {height}");
+                }
+            }
             if let Some(Miner { endpoint, model_ids, reputation_ppm, earned }) = &account.miner {
                 println!("miner    at {endpoint} for {} models", model_ids.len());
                 println!("earned   {earned}, reputation {reputation_ppm} ppm");

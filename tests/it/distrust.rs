@@ -202,6 +202,13 @@ impl Ledger for Fake {
         Err(Status::unimplemented("fake"))
     }
 
+    async fn prove_record(
+        &self,
+        _: Request<wire::ProveRecordRequest>,
+    ) -> Result<Response<wire::ProveRecordResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
     async fn export(&self, _: Request<wire::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
         Err(Status::unimplemented("fake"))
     }
@@ -254,7 +261,7 @@ async fn ask_fake(chain: &Chain, trick: Trick) -> Ran {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lying_validator_gets_nothing_printed() {
+async fn giza_a_lying_validator_gets_nothing_printed() {
     let chain = Chain::new();
     let honest = ask_fake(&chain, Trick::None).await.ok();
     assert!(honest.starts_with("verified ") && honest.contains("committed  height 1"), "{honest}");
@@ -310,7 +317,7 @@ impl Worker for Liar {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lying_miner_gets_nothing_printed_and_nothing_paid() {
+async fn giza_a_lying_miner_gets_nothing_printed_and_nothing_paid() {
     let chain = Chain::new();
     let validator = chain.start();
     let url = validator.url();

@@ -8,3 +8,4 @@ mod files;
 mod network;
 mod refusals;
 mod support;
+mod tokens;

@@ -69,6 +69,11 @@ fn an_answer_is_proven_paid_exported_and_audited() {
     let audited = assay!("audit {log} --json").json();
     assert_eq!(audited["verdict"], "accepted");
     assert_eq!(audited["receipts"]["verified"], 4);
+    let told = assay!("epoch-report 1 --endpoint {url} --json").json();
+    assert_eq!((&told["epoch"], &told["shared_by"]), (&Value::from(1), &Value::from("work")));
+    assert_eq!(assay!("epoch-report 1 --file {log} --json").json(), told);
+    assert!(assay!("epoch-report --file {log}").ok().starts_with("epoch "));
+    assay!("epoch-report 99 --file {log}").refused("no such epoch");
     let mut forged = chain.files.read("log.assay");
     let middle = forged.len() / 2;
     forged[middle] ^= 1;

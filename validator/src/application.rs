@@ -17,9 +17,10 @@ use std::time::Instant;
 
 use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
 use assay_proto::receipt::Receipt;
+use assay_proto::scores::RevealScores;
 use assay_proto::transaction::{Body, Transaction};
 use assay_proto::vote::Equivocation;
-use assay_proto::{BlockHash, ChainId, Envelope, Height, JobId, PublicKey, SecretKey, Signed};
+use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, JobId, PublicKey, SecretKey, Signed};
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};
 use assay_verifier::transition::{Transition, apply};
@@ -242,6 +243,18 @@ impl Application {
         self.mempool.submit_own(last, |nonce| {
             self.key.sign(state.chain_id(), Transaction { nonce, body: Body::Receipt(Box::new(receipt)) })
         })
+    }
+
+    /// Signs a transaction of this validator and takes it in.
+    pub fn say(&self, body: Body) -> Result<Wait, Error> {
+        let state = self.state();
+        let last = state.account(&self.public_key()).nonce;
+        self.mempool.submit_own(last, |nonce| self.key.sign(state.chain_id(), Transaction { nonce, body }))
+    }
+
+    /// The salt of this validator's scores of an epoch.
+    pub fn salt(&self, epoch: Epoch) -> [u8; 32] {
+        RevealScores::salt(&self.key, &self.chain_id(), epoch)
     }
 
     /// The state after the last decided block.

@@ -12,6 +12,7 @@ pub mod metrics;
 mod monitor;
 pub mod node;
 mod retention;
+mod scoring;
 mod services;
 mod stop;
 pub mod store;

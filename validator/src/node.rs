@@ -21,7 +21,7 @@ use crate::mempool::Mempool;
 use crate::monitor::Monitor;
 use crate::stop::stopping;
 use crate::store::Store;
-use crate::{retention, services};
+use crate::{retention, scoring, services};
 
 /// Folder of the consensus engine, in that of the database.
 const CONSENSUS: &str = "consensus";
@@ -116,6 +116,7 @@ impl Node {
         let status = engine.status();
         let (told, ready) = watch::channel(false);
         tokio::spawn(consensus::listen(Arc::clone(&application), messages));
+        tokio::spawn(scoring::run(Arc::clone(&application), stopped.clone()));
         tokio::spawn(consensus::tell(Arc::clone(&application), engine.gossip_sender(), stopped.clone()));
         tokio::spawn(retention::forget(Arc::clone(&application), stopped.clone()));
         tokio::spawn(consensus::readiness(Arc::clone(&application), status.clone(), told, stopped.clone()));

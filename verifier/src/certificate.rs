@@ -28,6 +28,17 @@ impl ValidatorSet {
         Self { power, total }
     }
 
+    /// The set with more power for some of its members.
+    pub(crate) fn plus(mut self, more: &BTreeMap<PublicKey, u64>) -> Self {
+        for (key, more) in more {
+            if let Some(power) = self.power.get_mut(key) {
+                *power = power.saturating_add(*more);
+                self.total = self.total.saturating_add(*more);
+            }
+        }
+        self
+    }
+
     /// The set without some of its members; with all of them if none would be left.
     pub(crate) fn without(&self, gone: impl Fn(&PublicKey) -> bool) -> Self {
         let power: BTreeMap<_, _> =

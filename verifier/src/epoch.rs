@@ -8,16 +8,17 @@
 //! quality      = mean over the v verified                     availability = v / (v + l + a)
 //! performance  = availability * quality, 0 if x > 0
 //! r'           = (1 - rate) r + rate * performance            r' = 0 if x > 0; r' = r without an assignment
-//! I_j          = sum of its qualities / sum of all qualities
+//! I_j          = sum of its qualities / sum of all qualities          incentive; or what the scores say, see `scores`
+//! D_i          = power_i / total power                                dividend; or what the scores say
 //! E            = emission >> ((epoch - 1) / halving_epochs)
-//! reward_j     = floor((E / 2) * w_j / sum w)                 w_j = (sum of its qualities) * r'_j
-//! reward_i     = floor((E - E / 2) * power_i / total power)   for validator i
+//! reward_j     = floor((E / 2) * w_j / sum w)                 w_j = I_j * r'_j
+//! reward_i     = floor((E - E / 2) * D_i / sum D)             for validator i
 //! ```
 //!
 //! What rounding leaves is not minted. An epoch without a verified assignment mints nothing, so that empty blocks earn
 //! nothing; nor is the miners' half minted if every weight is 0. `E` is cut where the supply would leave 64 bits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assay_proto::genesis::Parameters;
 use assay_proto::limits::PPM;
@@ -25,6 +26,8 @@ use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
 use assay_proto::{Epoch, Height, PublicKey};
 
 use crate::certificate::ValidatorSet;
+use crate::fixed::Fixed;
+use crate::scores::Consensus;
 use crate::state::{Miner, Work};
 
 /// Quality of a verified assignment, parts per million.
@@ -56,48 +59,72 @@ pub fn reputation_ppm(parameters: &Parameters, before: u64, work: &Work) -> u64 
     u64::try_from(sum / u128::from(PPM)).unwrap_or(PPM).min(PPM)
 }
 
-/// Who earns what in the epoch that ends at `height`.
+/// Who earns what in the epoch that ends at `height`; verified work and power decide where there is no consensus.
 pub fn close(
     parameters: &Parameters,
-    epoch: Epoch,
-    height: Height,
+    (epoch, height): (Epoch, Height),
     supply: u64,
     validators: &ValidatorSet,
     miners: &BTreeMap<PublicKey, Miner>,
+    consensus: Option<&Consensus>,
 ) -> EpochReport {
     let emission = emission(parameters, epoch, supply);
+    let rewarded: BTreeSet<&PublicKey> = consensus.into_iter().flat_map(Consensus::rewarded).collect();
     let rows: Vec<(PublicKey, Work, u64)> = miners
         .iter()
         .map(|(&key, miner)| (key, miner.work, reputation_ppm(parameters, miner.reputation_ppm, &miner.work)))
-        .filter(|(_, work, reputation)| *work != Work::default() || *reputation > 0)
+        .filter(|(key, work, reputation)| {
+            *work != Work::default() || *reputation > 0 || rewarded.contains(key)
+        })
         .collect();
     let quality: u64 = rows.iter().fold(0, |sum, (_, work, _)| sum.saturating_add(work.quality_ppm_sum));
-    let weight = |work: &Work, reputation: u64| u128::from(work.quality_ppm_sum) * u128::from(reputation);
-    let weights: u128 = rows.iter().map(|(_, work, reputation)| weight(work, *reputation)).sum();
+    let weight = |key: &PublicKey, work: &Work, reputation: u64| {
+        let incentive = consensus.map_or(work.quality_ppm_sum, |scores| scores.miner(key).1.bits());
+        u128::from(incentive).saturating_mul(reputation.into())
+    };
+    let weights: u128 = rows.iter().map(|(key, work, reputation)| weight(key, work, *reputation)).sum();
     let worked = rows.iter().any(|(_, work, _)| work.verified > 0);
 
     let miners_half = emission / 2;
     let validators_half = if worked { emission.saturating_sub(miners_half) } else { 0 };
-    let miner = |&(miner, work, reputation_ppm): &(PublicKey, Work, u64)| MinerEpoch {
-        miner,
-        verified: work.verified,
-        invalid: work.invalid,
-        late: work.late,
-        absent: work.absent,
-        quality_ppm: mean_quality_ppm(&work),
-        reputation_ppm,
-        incentive_ppm: share(PPM, work.quality_ppm_sum, quality),
-        reward: wide_share(miners_half, weight(&work, reputation_ppm), weights),
+    let miners_half = if worked { miners_half } else { 0 };
+    let miner = |&(miner, work, reputation_ppm): &(PublicKey, Work, u64)| {
+        let by_work = || (0, share(PPM, work.quality_ppm_sum, quality));
+        let by_scores = |(agreed, share): (Fixed, Fixed)| (agreed.to_ppm(), share.to_ppm());
+        let (consensus_ppm, incentive_ppm) =
+            consensus.map_or_else(by_work, |scores| by_scores(scores.miner(&miner)));
+        MinerEpoch {
+            miner,
+            verified: work.verified,
+            invalid: work.invalid,
+            late: work.late,
+            absent: work.absent,
+            quality_ppm: mean_quality_ppm(&work),
+            reputation_ppm,
+            consensus_ppm,
+            incentive_ppm,
+            reward: wide_share(miners_half, weight(&miner, &work, reputation_ppm), weights),
+        }
     };
-    let validator = |(validator, power)| ValidatorEpoch {
-        validator,
-        power,
-        reward: share(validators_half, power, validators.total()),
+    let dividend =
+        |key: &PublicKey, power: u64| consensus.map_or(power, |scores| scores.validator(key).1.bits());
+    let dividends: u128 = validators.iter().map(|(key, power)| u128::from(dividend(&key, power))).sum();
+    let validator = |(validator, power)| {
+        let own = dividend(&validator, power).into();
+        ValidatorEpoch {
+            validator,
+            power,
+            revealed: consensus.is_some_and(|scores| scores.revealed(&validator)),
+            trust_ppm: consensus.map_or(0, |scores| scores.validator(&validator).0.min(Fixed::ONE).to_ppm()),
+            dividend_ppm: wide_share(PPM, own, dividends),
+            reward: wide_share(validators_half, own, dividends),
+        }
     };
     EpochReport {
         epoch,
         height,
         emission,
+        scored: consensus.is_some(),
         miners: rows.iter().map(miner).collect(),
         validators: validators.iter().map(validator).collect(),
     }
@@ -112,8 +139,8 @@ fn share(whole: u64, part: u64, total: u64) -> u64 {
     wide_share(whole, part.into(), total.into())
 }
 
-/// The same with wide weights. Parameters bound emission by 2^53, tempo by 2^20, a block by 2^12 transactions and
-/// both factors of a weight's term by 2^20, so that the product stays below 2^(52 + 52 + 20).
+/// The same with wide weights. Parameters bound emission by 2^53, tempo by 2^20, a block by 2^12 transactions, quality and
+/// reputation by 2^20, a share of the incentive by 2^48: the product stays below 2^(52 + 52 + 20).
 fn wide_share(whole: u64, part: u128, total: u128) -> u64 {
     let product = u128::from(whole).saturating_mul(part);
     product.checked_div(total).and_then(|share| u64::try_from(share).ok()).unwrap_or(0)

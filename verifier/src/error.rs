@@ -1,7 +1,10 @@
 //! Why a block, a transaction or a receipt does not count.
 
 use assay_proto::receipt::Verdict;
-use assay_proto::{BlockHash, ChainId, Height, JobId, ModelId, ProofSystem, ProtoError, PublicKey, Root};
+use assay_proto::transaction::Purpose;
+use assay_proto::{
+    BlockHash, ChainId, Commitment, Epoch, Height, JobId, ModelId, ProofSystem, ProtoError, PublicKey, Root,
+};
 
 use crate::proof::ProofError;
 
@@ -102,12 +105,12 @@ pub enum Reason {
         /// Count found.
         got: usize,
     },
-    /// Balances do not add up to what was minted.
-    #[error("the balances add up to {got}, the supply is {expected}")]
+    /// Balances and locks do not add up to what was minted.
+    #[error("balances and locks add up to {got}, the supply is {expected}")]
     Supply {
         /// Genesis balances + minted - burned.
         expected: u64,
-        /// Sum of the balances.
+        /// Sum of balances and locks.
         got: u128,
     },
 
@@ -176,6 +179,69 @@ pub enum Reason {
         /// What it is to pay.
         needed: u64,
     },
+    /// Less is locked.
+    #[error("the {purpose} of {owner} is {locked}, {needed} are needed")]
+    Lock {
+        /// What it is locked for.
+        purpose: Purpose,
+        /// Whose it is.
+        owner: PublicKey,
+        /// What is locked.
+        locked: u64,
+        /// What is to be taken.
+        needed: u64,
+    },
+    /// Stake on a key that is no validator, or that equivocated.
+    #[error("no stake is taken on {0}, which is not a validator that may keep its place")]
+    StakeTarget(PublicKey),
+    /// Parts of one lock that leave at different heights.
+    #[error("the {0} leaves at the greatest number of heights already, {max}", max = assay_proto::limits::LEAVING)]
+    Leaving(Purpose),
+    /// A miner in service with too little locked.
+    #[error("miner {miner} has collateral {got}, {needed} are needed to serve models")]
+    Collateral {
+        /// The miner.
+        miner: PublicKey,
+        /// What the chain asks for.
+        needed: u64,
+        /// What would be locked.
+        got: u64,
+    },
+
+    // Scores.
+    /// Scores of an epoch whose turn it is not.
+    #[error("the scores are of epoch {got}, those of epoch {expected} are taken now")]
+    ScoresEpoch {
+        /// The one whose turn it is.
+        expected: Epoch,
+        /// The one in the transaction.
+        got: Epoch,
+    },
+    /// Two commitments of one epoch.
+    #[error("validator {validator} has committed to scores of epoch {epoch} already")]
+    ScoresSealed {
+        /// The validator.
+        validator: PublicKey,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Scores that nobody committed to, or that were shown before.
+    #[error("validator {validator} has no commitment of epoch {epoch} to open")]
+    ScoresUnknown {
+        /// The validator.
+        validator: PublicKey,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Other scores than those that were committed to.
+    #[error("the scores have commitment {got}, the validator committed to {expected}")]
+    ScoresCommitment {
+        /// What was committed to.
+        expected: Commitment,
+        /// What the scores give.
+        got: Commitment,
+    },
+
     /// A number leaves 64 bits.
     #[error("{0} leaves 64 bits")]
     Overflow(&'static str),

@@ -85,6 +85,11 @@ impl Fixed {
         Self::ratio(units.into(), u16::MAX.into())
     }
 
+    /// In units of `2^-48`.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Parts per million, rounded down.
     pub fn to_ppm(self) -> u64 {
         u64::try_from((u128::from(self.0).saturating_mul(1_000_000)) >> DIGITS).unwrap_or(u64::MAX)

@@ -12,18 +12,23 @@
     )
 )]
 
+mod accounts;
 pub mod audit;
 pub mod certificate;
 pub mod epoch;
 mod error;
 pub mod export;
 pub mod fixed;
+pub mod inclusion;
 pub mod jobs;
 pub mod limits;
+pub mod locks;
+pub mod miners;
 #[expect(clippy::as_conversions, reason = "a u128 is split into its halves")]
 pub mod proof;
 pub mod propose;
 pub mod receipt;
+pub mod scores;
 pub mod snapshot;
 pub mod state;
 pub mod transition;

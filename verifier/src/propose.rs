@@ -69,7 +69,7 @@ pub fn propose(
         transactions_root: transactions_root(&transactions),
         state_root: ended.root(),
     };
-    let transition = ended.into_transition(state, &header);
+    let transition = ended.into_transition(&header);
     Ok(Proposal { block: Block { header, transactions }, transition, included, dropped, considered })
 }
 

@@ -4,19 +4,20 @@
 //!
 //! ```text
 //! key   = tag || id            value = borsh of the record
-//! root  = BLAKE3-derive_key("assay.v1 state", genesis hash || height || for each record: len(key) || key || len(value) || value)
+//! root  = commitment to height and tree of the records (`tree`)
 //! ```
 //!
-//! in ascending order of the keys, numbers as 8 bytes, little-endian. Two records stay outside the root: the head,
-//! since the hash of the last header covers the root, and the bytes of verifying keys, whose digest stands in the
-//! model's record.
+//! Two records stay outside the root: the head, since the hash of the last header covers the root, and the bytes of
+//! verifying keys, whose digest stands in the model's record.
 
 mod record;
+pub mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_proto::genesis::{Genesis, Parameters};
+use assay_proto::transaction::Purpose;
 use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, ModelId, PublicKey, Root};
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -24,10 +25,14 @@ use crate::certificate::ValidatorSet;
 use crate::error::Reason;
 use crate::jobs::ClientJobs;
 use crate::limits;
+use crate::locks::{Locked, StakePower};
+use crate::miners::Registrations;
 use crate::proof::{ProofError, Statement, VerifyingKey};
+use crate::scores::Ballot;
 use crate::transition::Known;
 
-pub use record::{Record, RecordError};
+pub use record::{Kind, Record, RecordError};
+use tree::Tree;
 
 /// The last block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -40,7 +45,7 @@ pub struct Head {
     pub time_ms: u64,
 }
 
-/// Base units: `genesis + minted - burned` is the sum of all balances.
+/// Base units: `genesis + minted - burned` is the sum of all balances and of all that is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Supply {
     /// Balances of the genesis.
@@ -52,7 +57,7 @@ pub struct Supply {
 }
 
 impl Supply {
-    /// What the balances add up to.
+    /// What balances and locks add up to.
     pub fn total(&self) -> u64 {
         self.genesis.saturating_add(self.minted).saturating_sub(self.burned)
     }
@@ -104,8 +109,8 @@ pub struct Work {
     pub quality_ppm_sum: u64,
 }
 
-/// A registered miner.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+/// A miner that was registered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Miner {
     /// Where its Miner service is.
     pub endpoint: String,
@@ -117,6 +122,10 @@ pub struct Miner {
     pub earned: u64,
     /// Its running epoch.
     pub work: Work,
+    /// Height at which it took its place; none if it had to leave it.
+    pub since: Option<Height>,
+    /// Base units that the last epoch awarded it.
+    pub emission: u64,
 }
 
 /// A validator that signed what it may not.
@@ -142,7 +151,13 @@ pub struct State {
     pub(crate) miners: BTreeMap<PublicKey, Miner>,
     pub(crate) clients: BTreeMap<PublicKey, ClientJobs>,
     pub(crate) offenders: BTreeMap<PublicKey, Offender>,
+    pub(crate) stake_power: StakePower,
+    pub(crate) registrations: Registrations,
+    pub(crate) locks: BTreeMap<(Purpose, PublicKey), Locked>,
+    pub(crate) ballots: BTreeMap<PublicKey, Ballot>,
     pub(crate) keys: BTreeMap<KeyDigest, Arc<[u8]>>,
+    /// Of the records after the last block: those of a block that is being applied come in when it ends.
+    tree: Tree,
 }
 
 impl State {
@@ -154,7 +169,7 @@ impl State {
             genesis.accounts.iter().map(|entry| (entry.public_key, account(entry.balance))).collect();
         let balances = accounts.values().fold(0, |sum: u64, account| sum.saturating_add(account.balance));
         let genesis_hash = genesis.hash();
-        Ok(Self {
+        let mut state = Self {
             validators: Arc::new(ValidatorSet::of(&genesis)),
             head: Head { height: Height(0), hash: genesis_hash, time_ms: genesis.time_ms },
             supply: Supply { genesis: balances, minted: 0, burned: 0 },
@@ -163,10 +178,32 @@ impl State {
             miners: BTreeMap::new(),
             clients: BTreeMap::new(),
             offenders: BTreeMap::new(),
+            stake_power: StakePower::default(),
+            registrations: Registrations::first(&genesis.parameters),
+            locks: BTreeMap::new(),
+            ballots: BTreeMap::new(),
             keys: BTreeMap::new(),
             genesis: Arc::new(genesis),
             genesis_hash,
-        })
+            tree: Tree::default(),
+        };
+        state.plant();
+        Ok(state)
+    }
+
+    /// The tree anew, from all records.
+    fn plant(&mut self) {
+        self.tree = grown(Tree::default(), self.records());
+    }
+
+    /// Takes into the tree what differs from the state before.
+    pub(crate) fn grow(&mut self, changes: &[Record]) {
+        self.tree = grown(self.tree.clone(), changes.iter().cloned());
+    }
+
+    /// The siblings of the record under a key, from the root of the tree down.
+    pub fn siblings(&self, key: &[u8]) -> Option<Vec<[u8; 32]>> {
+        self.tree.siblings(key)
     }
 
     /// The genesis of the chain.
@@ -189,7 +226,8 @@ impl State {
         &self.genesis.parameters
     }
 
-    /// Validators of the next block: those of the genesis without the offenders that are removed by then.
+    /// Validators of the next block: those of the genesis with the power of stake on them, without the offenders that are
+    /// removed by then.
     pub fn validators(&self) -> &ValidatorSet {
         &self.validators
     }
@@ -244,12 +282,46 @@ impl State {
         self.offenders.iter()
     }
 
+    /// What an account has locked for a purpose, if it ever had anything.
+    pub fn lock(&self, purpose: Purpose, owner: PublicKey) -> Option<&Locked> {
+        self.locks.get(&(purpose, owner))
+    }
+
+    /// Everything that is locked, by purpose and owner.
+    pub fn locks(&self) -> impl Iterator<Item = (&(Purpose, PublicKey), &Locked)> {
+        self.locks.iter()
+    }
+
+    /// Base units that a client's jobs may cost now: of its escrow that it has not asked back where jobs are prepaid, or of
+    /// its balance.
+    pub fn funds(&self, client: &PublicKey) -> u64 {
+        match self.parameters().prepaid {
+            0 => self.account(client).balance,
+            _ => self.lock(Purpose::Escrow, *client).map_or(0, |locked| locked.amount),
+        }
+    }
+
+    /// Power from stake, in this epoch and the next.
+    pub fn stake_power(&self) -> &StakePower {
+        &self.stake_power
+    }
+
+    /// What a miner's place costs.
+    pub fn registrations(&self) -> &Registrations {
+        &self.registrations
+    }
+
+    /// What a validator says about miners, if it ever said anything.
+    pub fn ballot(&self, validator: &PublicKey) -> Option<&Ballot> {
+        self.ballots.get(validator)
+    }
+
     /// Sets the head, and with it who may commit the block after it.
     pub(crate) fn set_head(&mut self, head: Head) {
         self.head = head;
         let next = head.height.next();
         let gone = |key: &PublicKey| self.offenders.get(key).is_some_and(|offender| offender.removed <= next);
-        let set = ValidatorSet::of(&self.genesis).without(gone);
+        let set = ValidatorSet::of(&self.genesis).plus(&self.stake_power.current).without(gone);
         if set != *self.validators {
             self.validators = Arc::new(set);
         }
@@ -270,6 +342,11 @@ impl State {
         record::all(self)
     }
 
+    /// The record under a key.
+    pub fn record(&self, key: &[u8]) -> Option<Record> {
+        record::find(self, key)
+    }
+
     /// The records that differ from those of an earlier state of the same chain. None is ever deleted.
     pub fn changes_since(&self, earlier: &Self) -> Vec<Record> {
         record::changes(earlier, self)
@@ -285,24 +362,21 @@ impl State {
 
     /// The commitment to this state.
     pub fn root(&self) -> Root {
-        let mut hasher = blake3::Hasher::new_derive_key("assay.v1 state");
-        hasher.update(&self.genesis_hash.0).update(&self.head.height.0.to_le_bytes());
-        for record in self.records().filter(Record::is_committed) {
-            for part in [record.key(), record.value()] {
-                // A length in memory fits 64 bits.
-                hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-                hasher.update(&part);
-            }
-        }
-        Root(hasher.finalize().into())
+        tree::root(&self.genesis_hash, self.head.height, &self.tree.hash())
     }
 
-    /// Whether the balances add up to the supply.
+    /// Whether balances and locks add up to the supply.
     pub fn check_supply(&self) -> Result<(), Reason> {
-        let got: u128 = self.accounts.values().map(|account| u128::from(account.balance)).sum();
+        let balances = self.accounts.values().map(|account| u128::from(account.balance));
+        let got = balances.chain(self.locks.values().map(Locked::total)).fold(0, u128::saturating_add);
         let expected = self.supply.total();
         if got == u128::from(expected) { Ok(()) } else { Err(Reason::Supply { expected, got }) }
     }
+}
+
+fn grown(tree: Tree, records: impl Iterator<Item = Record>) -> Tree {
+    let committed = records.filter(Record::is_committed);
+    committed.fold(tree, |tree, record| tree.with(&record.key(), &record.value()))
 }
 
 /// Verifying keys, decoded once. Entries are named by the digest of their bytes, so that one cache serves every state

@@ -5,7 +5,7 @@
 //! may not names the block's fault. A transaction changes nothing unless all of it is allowed.
 //!
 //! After the transactions of a height that the tempo divides, the epoch ends. At every height
-//! `sum of balances = genesis + minted - burned`.
+//! `sum of balances and locks = genesis + minted - burned`.
 
 mod body;
 mod known;
@@ -93,7 +93,7 @@ fn run_block(
     if got != expected {
         return Err(fault(state, None, Reason::StateRoot { expected, got }));
     }
-    Ok(ended.into_transition(state, &block.header))
+    Ok(ended.into_transition(&block.header))
 }
 
 /// The fault of the block after `state`.

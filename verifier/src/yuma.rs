@@ -7,7 +7,7 @@
 //! S_i  = s_i / sum s                     W_ij = w_ij / sum_j w_ij
 //! C_j  = the greatest w with sum_i S_i [W_ij >= w] >= kappa                   consensus
 //! Wc_ij = min(W_ij, C_j)                 T_i = sum_j Wc_ij                     trust in the validator
-//! I_j  = R_j / sum R                     R_j = sum_i S_i Wc_ij                 incentive
+//! I_j  = R_j / sum R                     R_j = sum_i S_i max(Wc_ij, f C_j)     incentive; f: floor
 //! Wb_ij = W_ij + beta (Wc_ij - W_ij)                                           beta: penalty of bonds
 //! B_ij = min(1, b_ij + a_ij (Wb_ij - b_ij))                                    bonds
 //! a_ij = a_lo + (a_hi - a_lo) / (1 + exp(-steepness (d_ij - 1/2)))             liquid
@@ -27,6 +27,9 @@ use crate::fixed::Fixed;
 pub struct Rules {
     /// Share of the stake that has to give a score for it to count.
     pub kappa: Fixed,
+    /// Share of the consensus that a lower score counts as in a miner's incentive, 0 to 1: who gives others nothing so that
+    /// its own has more gains less by it. 0: scores count as they are.
+    pub floor: Fixed,
     /// Share of the way from a score to the consensus at which bonds are bought, 0 to 1.
     pub bonds_penalty: Fixed,
     /// Share of the way that a bond goes in an epoch.
@@ -79,7 +82,9 @@ pub fn epoch(rules: &Rules, stakes: &[u64], scores: &[Vec<u64>], bonds: &[Vec<u1
         .collect();
     let validator_trust = clipped.iter().map(|row| row.iter().copied().sum()).collect();
     let rank = |j: usize| {
-        let terms = shares.iter().zip(&clipped).filter_map(|(share, row)| Some(share.times(*row.get(j)?)));
+        let floor = consensus.get(j).map_or(Fixed::ZERO, |agreed| agreed.times(rules.floor));
+        let terms = shares.iter().zip(&clipped);
+        let terms = terms.filter_map(|(share, row)| Some(share.times((*row.get(j)?).max(floor))));
         terms.sum::<Fixed>()
     };
     let incentive = shared((0..miners).map(rank).collect());
@@ -168,6 +173,7 @@ mod tests {
     fn rules() -> Rules {
         Rules {
             kappa: Fixed::ratio(32_767, 65_535),
+            floor: Fixed::ZERO,
             bonds_penalty: Fixed::ONE,
             rate: Fixed::ratio(1, 10),
             liquid: None,
@@ -294,6 +300,17 @@ mod tests {
         assert_eq!(consensus(&[5, 5]), [Fixed::HALF, Fixed::ratio(3, 4)]);
         assert_eq!(consensus(&[4, 5]), [Fixed::HALF, Fixed::HALF]);
         assert_eq!(consensus(&[5, 4]), [Fixed::ratio(1, 4), Fixed::ratio(3, 4)]);
+    }
+
+    #[test]
+    fn a_floor_takes_from_a_minority_what_it_gains_by_giving_others_nothing() {
+        let scores = [vec![0, 1], vec![1, 1], vec![1, 1]];
+        let incentive = |floor| epoch(&Rules { floor, ..rules() }, &[40, 30, 30], &scores, &[]).incentive;
+        let near = |share: Fixed, parts: u64| share.to_ppm().abs_diff(parts) <= 1;
+        // Ranks 0.3 and 0.5 without a floor, 0.4 and 0.5 with half of one.
+        assert!(near(incentive(Fixed::ZERO)[1], 625_000));
+        assert!(near(incentive(Fixed::HALF)[1], 555_555));
+        assert!(near(incentive(Fixed::ONE)[1], 500_000));
     }
 
     #[test]

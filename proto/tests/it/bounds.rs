@@ -3,9 +3,13 @@
 use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
 use assay_proto::genesis::{Genesis, GenesisValidator};
 use assay_proto::job::{Job, Output, Proof};
+use assay_proto::record::RecordProof;
 use assay_proto::report::EpochReport;
-use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
-use assay_proto::{Canonical, JobId, ModelId, ProtoError, PublicKey, limits, wire};
+use assay_proto::scores::RevealScores;
+use assay_proto::transaction::{
+    Body, Burn, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
+};
+use assay_proto::{Canonical, Epoch, JobId, ModelId, ProtoError, PublicKey, limits, wire};
 use prost::Message;
 
 use crate::samples;
@@ -201,6 +205,24 @@ fn parameters_stay_in_their_ranges() {
         broken_genesis(|genesis| genesis.parameters.halving_epochs = 0),
         broken_genesis(|genesis| genesis.parameters.reputation_rate_ppm = limits::PPM + 1),
         broken_genesis(|genesis| genesis.parameters.latency_target_us = 0),
+        broken_genesis(|genesis| genesis.parameters.slash_ppm = limits::PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.collateral_slash_ppm = limits::PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.unbonding_blocks = limits::UNBONDING_BLOCKS + 1),
+        broken_genesis(|genesis| genesis.parameters.miner_slots = limits::MINERS + 1),
+        broken_genesis(|genesis| genesis.parameters.prepaid = 2),
+        broken_genesis(|genesis| genesis.parameters.kappa = 65_536),
+        broken_genesis(|genesis| genesis.parameters.floor_ppm = limits::PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.bonds_penalty_ppm = limits::PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.bonds_rate_ppm = limits::PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.liquid_high_ppm = limits::PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.liquid_low_ppm = 1),
+        broken_genesis(|genesis| genesis.parameters.liquid_steepness_ppm = limits::STEEPNESS_PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.registration_price_min = 1),
+        broken_genesis(|genesis| genesis.parameters.stake_per_power = limits::STAKE_PER_POWER - 1),
+        broken_genesis(|genesis| {
+            genesis.parameters.stake_per_power = limits::STAKE_PER_POWER;
+            genesis.parameters.unbonding_blocks = genesis.parameters.tempo * 2 + 1;
+        }),
     ];
     for error in broken {
         assert!(matches!(error, ProtoError::OutOfRange { .. }), "{error}");
@@ -226,4 +248,103 @@ fn shares_of_a_report_are_at_most_one() {
     let mut report = samples::report();
     report.miners[0].incentive_ppm = limits::PPM + 1;
     assert!(matches!(EpochReport::decode(&report.encode()), Err(ProtoError::OutOfRange { .. })));
+}
+
+#[test]
+fn parameters_are_set_by_their_names() {
+    let mut parameters = assay_proto::genesis::Parameters::default();
+    for (name, value) in assay_proto::genesis::Parameters::NAMES.iter().zip(1..) {
+        assert_eq!(parameters.set(name, value), Ok(()));
+    }
+    assert_eq!((parameters.tempo, parameters.emission, parameters.fee), (1, 2, 6));
+    assert!(matches!(parameters.set("Fee", 1), Err(ProtoError::Text { what: "parameter", .. })));
+}
+
+/// What the decoder says of a transaction whose wire form was changed.
+fn broken_body(body: Body, change: impl FnOnce(&mut wire::transaction::Body)) -> ProtoError {
+    let mut wire = wire::Transaction::from(&Transaction { nonce: 1, body });
+    change(wire.body.as_mut().unwrap());
+    Transaction::decode(&wire.encode_to_vec()).unwrap_err()
+}
+
+#[test]
+fn a_lock_names_a_validator_if_and_only_if_it_is_a_stake() {
+    let lock = |purpose| Body::Lock(Lock { purpose, amount: 1 });
+    let with = |body: &mut wire::transaction::Body, change: &dyn Fn(&mut wire::Lock)| match body {
+        wire::transaction::Body::Lock(lock) => change(lock),
+        _ => panic!("not a lock"),
+    };
+    let stake = || lock(Purpose::Stake(PublicKey([4; 32])));
+    for length in [0, 31, 33] {
+        let error = broken_body(stake(), |body| with(body, &|lock| lock.validator = vec![4; length]));
+        assert!(matches!(error, ProtoError::Length { expected: 32, .. }), "{error}");
+    }
+    for purpose in [Purpose::Collateral, Purpose::Escrow] {
+        let error = broken_body(lock(purpose), |body| with(body, &|lock| lock.validator = vec![4; 32]));
+        assert!(matches!(error, ProtoError::Length { expected: 0, got: 32, .. }), "{error}");
+    }
+    for unknown in [0, 4] {
+        let error = broken_body(stake(), |body| with(body, &|lock| lock.purpose = unknown));
+        assert!(matches!(error, ProtoError::UnknownValue { what: "purpose", .. }), "{error}");
+    }
+    let error = broken_body(stake(), |body| with(body, &|lock| lock.amount = 0));
+    assert!(matches!(error, ProtoError::OutOfRange { what: "amount", .. }));
+    let error = broken_body(Body::Burn(Burn { amount: 1 }), |body| {
+        *body = wire::transaction::Body::Burn(wire::Burn { amount: 0 });
+    });
+    assert!(matches!(error, ProtoError::OutOfRange { what: "amount", .. }));
+}
+
+#[test]
+fn scores_are_bounded_in_number_order_and_range() {
+    let with = |change: &dyn Fn(&mut wire::RevealScores)| {
+        broken_body(Body::RevealScores(samples::scores()), |body| match body {
+            wire::transaction::Body::RevealScores(scores) => change(scores),
+            _ => panic!("no scores"),
+        })
+    };
+    let zero = with(&|scores| scores.scores[0].score = 0);
+    let large = with(&|scores| scores.scores[0].score = 65_536);
+    assert!(matches!(zero, ProtoError::OutOfRange { what: "score", .. }));
+    assert!(matches!(large, ProtoError::OutOfRange { what: "score", .. }));
+    assert!(matches!(with(&|scores| scores.scores.swap(0, 1)), ProtoError::NotCanonical { .. }));
+    let twice = with(&|scores| scores.scores[1] = scores.scores[0].clone());
+    assert!(matches!(twice, ProtoError::NotCanonical { .. }));
+    assert!(matches!(with(&|scores| scores.salt.push(0)), ProtoError::Length { what: "salt", .. }));
+    let many = with(&|scores| scores.scores = vec![scores.scores[0].clone(); limits::SCORES + 1]);
+    assert!(matches!(many, ProtoError::TooMany { what: "scores", .. }));
+}
+
+#[test]
+fn a_commitment_is_of_its_chain_its_committer_and_every_part_of_the_scores() {
+    let (chain, committer) = (samples::chain(), PublicKey([3; 32]));
+    let of = |scores: &RevealScores| scores.commitment(&chain, &committer);
+    let scores = samples::scores();
+    let other = assay_proto::ChainId::new("test-other").unwrap();
+    let mut others =
+        vec![scores.commitment(&other, &committer), scores.commitment(&chain, &PublicKey([4; 32]))];
+    others.push(of(&RevealScores { epoch: Epoch(8), ..scores.clone() }));
+    others.push(of(&RevealScores { salt: [6; 32], ..scores.clone() }));
+    others.push(of(&RevealScores { scores: vec![scores.scores[0]], ..scores.clone() }));
+    assert!(!others.contains(&of(&scores)));
+}
+
+#[test]
+fn siblings_of_a_record_are_bounded_in_number_and_length() {
+    let proof = RecordProof {
+        key: vec![2; 33],
+        value: vec![1],
+        siblings: vec![[7; 32]; limits::SIBLINGS],
+        header: samples::header(),
+        certificate: samples::committed().certificate,
+    };
+    assert_eq!(RecordProof::decode(&proof.encode()), Ok(proof.clone()));
+    let many = RecordProof { siblings: vec![[7; 32]; limits::SIBLINGS + 1], ..proof.clone() };
+    assert!(matches!(refused(&many), ProtoError::TooMany { what: "siblings of a record", .. }));
+    let mut wire = wire::RecordProof::from(&proof);
+    wire.siblings[3].pop();
+    let error = RecordProof::decode(&wire.encode_to_vec()).unwrap_err();
+    assert!(matches!(error, ProtoError::Length { what: "sibling of a record", expected: 32, got: 31 }));
+    let long = RecordProof { value: vec![0; limits::RECORD_PROOF_BYTES], ..proof };
+    assert!(matches!(refused(&long), ProtoError::TooLong { .. }));
 }

@@ -8,7 +8,10 @@ use assay_proto::job::{Job, Output, Proof};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
-use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::scores::{CommitScores, RevealScores};
+use assay_proto::transaction::{
+    Body, Burn, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
+};
 use assay_proto::vote::{Equivocation, Proposal, Vote, VoteKind};
 use assay_proto::{
     BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root, SecretKey, Signature, Signed,
@@ -70,8 +73,23 @@ pub fn transactions() -> Vec<Transaction> {
         Body::Transfer(Transfer { to: PublicKey([4; 32]), amount: 1 }),
         Body::Receipt(Box::new(receipt(Verdict::Verified))),
         Body::Equivocation(equivocation()),
+        Body::Burn(Burn { amount: 3 }),
+        Body::Lock(Lock { purpose: Purpose::Stake(PublicKey([4; 32])), amount: 5 }),
+        Body::Unlock(Lock { purpose: Purpose::Collateral, amount: 5 }),
+        Body::Unlock(Lock { purpose: Purpose::Escrow, amount: u64::MAX }),
+        Body::CommitScores(commitment()),
+        Body::RevealScores(scores()),
     ];
     (1..).zip(bodies).map(|(nonce, body)| Transaction { nonce, body }).collect()
+}
+
+pub fn scores() -> RevealScores {
+    let scores = vec![(PublicKey([2; 32]), 1), (PublicKey([4; 32]), u16::MAX)];
+    RevealScores { epoch: Epoch(7), scores, salt: [5; 32] }
+}
+
+pub fn commitment() -> CommitScores {
+    CommitScores { epoch: Epoch(7), commitment: scores().commitment(&chain(), &key(3).public_key()) }
 }
 
 pub fn signed_transactions() -> Vec<Signed<Transaction>> {
@@ -147,14 +165,23 @@ pub fn report() -> EpochReport {
         absent: 4,
         quality_ppm: 900_000,
         reputation_ppm: 1_000_000,
+        consensus_ppm: 6,
         incentive_ppm: 5,
         reward: 70,
     };
-    let validator = ValidatorEpoch { validator: PublicKey([1; 32]), power: 10, reward: 30 };
+    let validator = ValidatorEpoch {
+        validator: PublicKey([1; 32]),
+        power: 10,
+        revealed: true,
+        trust_ppm: 400_000,
+        dividend_ppm: 1_000_000,
+        reward: 30,
+    };
     EpochReport {
         epoch: Epoch(1),
         height: Height(10),
         emission: 101,
+        scored: true,
         miners: vec![miner],
         validators: vec![validator],
     }

@@ -4,7 +4,7 @@
 //! deadline and price, on the number of jobs in progress, and
 //!
 //! ```text
-//! balance(client) >= max_price + sum of max_price over the client's jobs in progress here
+//! funds(client) >= max_price + sum of max_price over the client's jobs in progress here
 //! ```
 //!
 //! so that every answer it orders can be paid. The nonce comes last: a job that is refused uses none up.
@@ -50,7 +50,7 @@ impl Admission {
             return Err(Reason::OwnReceipt(client).into());
         }
         let key = check_job(&state, &job, self.application.keys())?;
-        let balance = state.account(&client).balance;
+        let balance = state.funds(&client);
         let reservation = self.reservations.reserve(client, job.value().max_price, balance)?;
         self.application.store().take_job_nonce(&client, job.value().nonce)?;
         Ok(Admitted { id: job.id(state.chain_id()), job, key, _reservation: reservation })

@@ -14,6 +14,7 @@ use std::time::Duration;
 use assay_proto::PublicKey;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_verifier::describe;
+use assay_verifier::miners::may_serve;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -140,6 +141,7 @@ impl Session {
                     && **key != client
                     && **key != self.application.public_key()
                     && open(**key)
+                    && may_serve(&state, key)
             })
             .map(|(key, miner)| Candidate {
                 miner: *key,

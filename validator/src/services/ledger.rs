@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use assay_proto::limits::LOCKS;
+use assay_proto::record::RecordProof;
+use assay_proto::transaction::Purpose;
 use assay_proto::wire::ledger_server::Ledger as LedgerRpc;
 use assay_proto::{Envelope, Epoch, Height, PublicKey, wire};
 use assay_verifier::export;
+use assay_verifier::locks::Locked;
 use assay_verifier::state::{Miner, State};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -79,6 +83,12 @@ impl LedgerRpc for Ledger {
             nonce: account.nonce,
             job_nonce: state.client(&key).map_or(0, |jobs| jobs.latest()).max(taken),
             miner: state.miner(&key).map(miner_record),
+            locks: state
+                .locks()
+                .filter(|((_, owner), _)| *owner == key)
+                .take(LOCKS)
+                .map(lock_record)
+                .collect(),
         }))
     }
 
@@ -125,6 +135,25 @@ impl LedgerRpc for Ledger {
         });
         let report = report.await?.ok_or(Error::NotFound("ended epoch"))?;
         Ok(Response::new(wire::GetEpochReportResponse { report: Some((&report).into()) }))
+    }
+
+    async fn prove_record(
+        &self,
+        request: Request<wire::ProveRecordRequest>,
+    ) -> Result<Response<wire::ProveRecordResponse>, Status> {
+        let _call = self.context.enter(&request)?;
+        let (application, key) = (self.application(), request.into_inner().key);
+        let proof = blocking(move || {
+            let state = application.state();
+            let siblings = state.siblings(&key).ok_or(Error::NotFound("record"))?;
+            let record = state.record(&key).ok_or(Error::NotFound("record"))?;
+            // The genesis has no header.
+            let committed =
+                application.store().block(state.head().height)?.ok_or(Error::NotFound("block"))?;
+            let (header, certificate) = (committed.block.header, committed.certificate);
+            Ok(RecordProof { key, value: record.value(), siblings, header, certificate })
+        });
+        Ok(Response::new(wire::ProveRecordResponse { proof: Some((&proof.await?).into()) }))
     }
 
     type ExportStream = Messages<wire::ExportResponse>;
@@ -195,6 +224,13 @@ fn miner_record(miner: &Miner) -> wire::MinerRecord {
         reputation_ppm: miner.reputation_ppm,
         earned: miner.earned,
     }
+}
+
+fn lock_record(((purpose, _), locked): (&(Purpose, PublicKey), &Locked)) -> wire::LockRecord {
+    let (purpose, validator) = purpose.to_wire();
+    let leaving = |(height, &amount): (&Height, &u64)| wire::Leaving { height: height.0, amount };
+    let leaving = locked.leaving.iter().map(leaving).collect();
+    wire::LockRecord { purpose, validator, amount: locked.amount, leaving }
 }
 
 type Sender<T> = mpsc::Sender<Result<T, Status>>;

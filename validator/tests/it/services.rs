@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use assay_proto::block::CommittedBlock;
 use assay_proto::genesis::Parameters;
-use assay_proto::transaction::{Body, RegisterMiner};
+use assay_proto::record::RecordProof;
+use assay_proto::transaction::{Body, Lock, Purpose, RegisterMiner, Transfer};
 use assay_proto::wire::ledger_client::LedgerClient;
-use assay_proto::{Height, ModelId, PublicKey, wire};
+use assay_proto::{Epoch, Height, ModelId, PublicKey, wire};
 use assay_validator::{Config, Error, Node};
 use assay_verifier::audit::audit;
+use assay_verifier::inclusion;
+use assay_verifier::state::{Kind, Record};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 use tonic_health::pb::health_client::HealthClient;
@@ -18,9 +21,11 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
-use crate::support::calls::Calls;
-use crate::support::miner::Behaviour;
-use crate::support::{BALANCE, Chain, secret};
+use crate::support::calls::{Calls, names};
+use crate::support::miner::{Behaviour, FakeMiner};
+use crate::support::{BALANCE, Chain, PRICE, secret};
+
+const MINERS_FAILED: &str = "failed: MinersFailed";
 
 fn refused<T: std::fmt::Debug>(result: Result<T, tonic::Status>) -> (Code, String) {
     let status = result.expect_err("must be refused");
@@ -212,6 +217,121 @@ async fn the_export_is_accepted_by_the_auditor_and_every_epoch_has_a_report() {
     let middle = spoilt.len() / 2;
     spoilt[middle] ^= 1;
     audit(spoilt.as_slice(), &mut |_| {}).expect_err("one bit is changed");
+    node.shutdown().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validator_commits_to_scores_and_shows_them_by_itself_also_after_a_restart() {
+    let chain = Chain::with(Parameters { tempo: 8, emission: 1_000, ..Parameters::default() });
+    let own = chain.validator.public_key();
+    let node = chain.start().await;
+    let mut calls = Calls::to(node.local_addr()).await;
+    let miners = calls.set_up(&chain, &[Behaviour::Honest]).await;
+    let wait = async |node: &Node, height: u64| {
+        let mut head = node.application().follow();
+        let ended = head.wait_for(|state| state.head().height >= Height(height)).await;
+        ended.expect("the epoch ends").clone()
+    };
+    // Work in epoch 1 is what is committed to in epoch 2, which needs work to have blocks.
+    calls.infer(&chain.job(1)).await.expect("an answer");
+    wait(&node, 8).await;
+    calls.infer(&chain.job(2)).await.expect("an answer");
+    let state = wait(&node, 16).await;
+    assert!(state.ballot(&own).expect("it has committed").sealed.contains_key(&Epoch(2)));
+    node.shutdown().await.expect("stops");
+
+    let node = chain.start().await;
+    let mut calls = Calls::to(node.local_addr()).await;
+    calls.infer(&chain.job(3)).await.expect("an answer");
+    let state = wait(&node, 24).await;
+    let report = node.application().store().report(Epoch(3)).expect("reads").expect("a report");
+    assert!(report.scored && report.validators[0].revealed);
+    assert_eq!((report.miners[0].miner, report.miners[0].reward), (miners[0].key.public_key(), 500));
+    assert_eq!((report.validators[0].trust_ppm, report.validators[0].reward), (1_000_000, 500));
+    assert_eq!(state.ballot(&own).expect("its bonds").bonds.len(), 1);
+    let bytes = calls.export().await;
+    let audited = audit(bytes.as_slice(), &mut |_| {}).expect("accepted");
+    assert!(audited.epochs[2].scored && !audited.epochs[1].scored);
+    node.shutdown().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_locked_is_shown_and_every_record_is_proven() {
+    let chain = Chain::new();
+    let node = chain.start().await;
+    let mut calls = Calls::to(node.local_addr()).await;
+    let own = chain.client.public_key();
+    let request = |key: Vec<u8>| wire::ProveRecordRequest { key };
+    let account = Kind::Account.key(&own.0);
+    // The genesis has no header that could name a root.
+    assert_eq!(refused(calls.ledger.prove_record(request(account.clone())).await).0, Code::NotFound);
+    let stake = Purpose::Stake(chain.validator.public_key());
+    for (nonce, body) in [
+        (1, Body::Lock(Lock { purpose: stake, amount: 30 })),
+        (2, Body::Unlock(Lock { purpose: stake, amount: 10 })),
+        (3, Body::Lock(Lock { purpose: Purpose::Escrow, amount: 5 })),
+    ] {
+        calls.submit(&chain.sign(&chain.client, nonce, body)).await.expect("taken");
+    }
+    let shown = calls.account(own).await;
+    assert_eq!((shown.balance, shown.locks.len()), (BALANCE - 35, 2));
+    assert_eq!((shown.locks[0].amount, shown.locks[0].leaving[0].amount), (20, 10));
+    assert_eq!(shown.locks[0].leaving[0].height, 2 + chain.genesis.parameters.unbonding_blocks);
+    assert_eq!((shown.locks[0].validator.len(), shown.locks[1].validator.len()), (32, 0));
+
+    let answer = calls.ledger.prove_record(request(account)).await.expect("a proof").into_inner();
+    let proof = RecordProof::try_from(answer.proof.expect("a proof")).expect("well formed");
+    let record = inclusion::verify(&chain.genesis, &proof).expect("it holds");
+    assert!(matches!(record, Record::Account(key, account) if key == own && account.balance == BALANCE - 35));
+    for unknown in [Kind::Miner.key(&own.0), vec![], vec![0]] {
+        assert_eq!(refused(calls.ledger.prove_record(request(unknown)).await).0, Code::NotFound);
+    }
+    node.shutdown().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prepaid_chain_takes_jobs_for_what_is_in_the_escrow() {
+    let chain = Chain::with(Parameters { tempo: 1_000, prepaid: 1, ..Parameters::default() });
+    let node = chain.start().await;
+    let mut calls = Calls::to(node.local_addr()).await;
+    let _miners = calls.set_up(&chain, &[Behaviour::Honest]).await;
+    assert_eq!(refused(calls.infer(&chain.job(1)).await).0, Code::FailedPrecondition);
+    let lock = Lock { purpose: Purpose::Escrow, amount: PRICE };
+    calls.submit(&chain.sign(&chain.client, 1, Body::Lock(lock))).await.expect("taken");
+    calls.infer(&chain.job(2)).await.expect("an answer");
+    assert_eq!(calls.account(chain.client.public_key()).await.locks[0].amount, 0);
+    assert_eq!(refused(calls.infer(&chain.job(3)).await).0, Code::FailedPrecondition);
+    node.shutdown().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_miner_without_the_collateral_that_the_chain_asks_for_gets_no_jobs() {
+    let chain = Chain::with(Parameters { tempo: 1_000, collateral: 50, ..Parameters::default() });
+    let node = chain.start().await;
+    let mut calls = Calls::to(node.local_addr()).await;
+    calls.submit(&chain.register_model(1)).await.expect("taken");
+    let key = secret(10);
+    let miner =
+        FakeMiner::start(key.clone(), chain.chain_id().clone(), chain.model.clone(), Behaviour::GarbageProof);
+    let miner = miner.await;
+    let early = calls.submit(&chain.register_miner(&key, &miner.endpoint())).await;
+    assert_eq!(refused(early).0, Code::FailedPrecondition);
+    let gift = Body::Transfer(Transfer { to: key.public_key(), amount: 50 });
+    calls.submit(&chain.sign(&chain.client, 1, gift)).await.expect("taken");
+    let model_ids = vec![chain.model.id()];
+    let registration = RegisterMiner { endpoint: miner.endpoint(), model_ids };
+    let lock = Lock { purpose: Purpose::Collateral, amount: 50 };
+    calls.submit(&chain.sign(&key, 1, Body::Lock(lock))).await.expect("taken");
+    calls.submit(&chain.sign(&key, 2, Body::RegisterMiner(registration))).await.expect("taken");
+    let events = calls.infer(&chain.job(1)).await.expect("events");
+    assert_eq!(
+        names(&events),
+        ["assigned 1", "output", "proof", "attempt failed: InvalidProof", MINERS_FAILED]
+    );
+    calls.verdicts(chain.job(1).id(chain.chain_id()), 1).await;
+    assert_eq!(calls.account(key.public_key()).await.locks[0].amount, 45);
+    let events = calls.infer(&chain.job(2)).await.expect("events");
+    assert_eq!(names(&events), ["failed: NoMiner"]);
     node.shutdown().await.expect("stops");
 }
 

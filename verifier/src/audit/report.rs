@@ -77,27 +77,58 @@ fn write_tables(text: &mut String, report: &AuditReport) -> std::fmt::Result {
     writeln!(text, "state root    {}", report.state_root)
 }
 
+/// One epoch as text.
+pub fn render_epoch(epoch: &EpochReport) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write_epoch(&mut text, epoch);
+    text
+}
+
 fn write_epoch(text: &mut String, epoch: &EpochReport) -> std::fmt::Result {
-    let EpochReport { epoch: number, height, emission, miners, validators } = epoch;
-    writeln!(text, "epoch {number}, height {height}: {} of {emission} minted", epoch.minted())?;
+    let EpochReport { epoch: number, height, emission, scored, miners, validators } = epoch;
+    let by = if *scored { "the scores of validators" } else { "verified work" };
+    let minted = epoch.minted();
+    writeln!(text, "epoch {number}, height {height}: {minted} of {emission} minted, shared by {by}")?;
     writeln!(
         text,
-        "{:<18} {:>8} {:>7} {:>5} {:>6} {:>8} {:>10} {:>9} {:>14}",
-        "miner", "verified", "invalid", "late", "absent", "quality", "reputation", "incentive", "reward"
+        "{:<18} {:>8} {:>7} {:>5} {:>6} {:>8} {:>10} {:>9} {:>9} {:>14}",
+        "miner",
+        "verified",
+        "invalid",
+        "late",
+        "absent",
+        "quality",
+        "reputation",
+        "consensus",
+        "incentive",
+        "reward"
     )?;
     for row in miners {
         let MinerEpoch { verified, invalid, late, absent, reward, .. } = row;
         let (quality, reputation) = (fraction(row.quality_ppm), fraction(row.reputation_ppm));
         let (miner, incentive) = (short(&row.miner), fraction(row.incentive_ppm));
+        let consensus = if *scored { fraction(row.consensus_ppm) } else { "-".to_owned() };
         writeln!(
             text,
             "{miner:<18} {verified:>8} {invalid:>7} {late:>5} {absent:>6} {quality:>8} {reputation:>10} \
-             {incentive:>9} {reward:>14}"
+             {consensus:>9} {incentive:>9} {reward:>14}"
         )?;
     }
-    writeln!(text, "{:<18} {:>8} {:>66}", "validator", "power", "reward")?;
+    writeln!(
+        text,
+        "{:<18} {:>8} {:>7} {:>8} {:>8} {:>46}",
+        "validator", "power", "scores", "trust", "dividend", "reward"
+    )?;
     for row in validators {
-        writeln!(text, "{:<18} {:>8} {:>66}", short(&row.validator), row.power, row.reward)?;
+        let shown = if row.revealed { "shown" } else { "-" };
+        let (trust, dividend) = (fraction(row.trust_ppm), fraction(row.dividend_ppm));
+        let validator = short(&row.validator);
+        writeln!(
+            text,
+            "{validator:<18} {:>8} {shown:>7} {trust:>8} {dividend:>8} {:>46}",
+            row.power, row.reward
+        )?;
     }
     writeln!(text)
 }
@@ -160,16 +191,18 @@ fn accepted(report: &AuditReport) -> Value {
             "reputation_ppm": total.reputation_ppm,
             "earned": total.earned,
         })).collect::<Vec<_>>(),
-        "epochs": report.epochs.iter().map(epoch).collect::<Vec<_>>(),
+        "epochs": report.epochs.iter().map(epoch_json).collect::<Vec<_>>(),
     })
 }
 
-fn epoch(report: &EpochReport) -> Value {
+/// One epoch as JSON.
+pub fn epoch_json(report: &EpochReport) -> Value {
     json!({
         "epoch": report.epoch.0,
         "height": report.height.0,
         "emission": report.emission,
         "minted": report.minted(),
+        "shared_by": if report.scored { "scores" } else { "work" },
         "miners": report.miners.iter().map(|row| json!({
             "miner": row.miner.to_string(),
             "verified": row.verified,
@@ -178,12 +211,16 @@ fn epoch(report: &EpochReport) -> Value {
             "absent": row.absent,
             "quality_ppm": row.quality_ppm,
             "reputation_ppm": row.reputation_ppm,
+            "consensus_ppm": row.consensus_ppm,
             "incentive_ppm": row.incentive_ppm,
             "reward": row.reward,
         })).collect::<Vec<_>>(),
         "validators": report.validators.iter().map(|row| json!({
             "validator": row.validator.to_string(),
             "power": row.power,
+            "revealed": row.revealed,
+            "trust_ppm": row.trust_ppm,
+            "dividend_ppm": row.dividend_ppm,
             "reward": row.reward,
         })).collect::<Vec<_>>(),
     })

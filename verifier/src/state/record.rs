@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use assay_proto::genesis::Genesis;
+use assay_proto::transaction::Purpose;
 use assay_proto::{Height, ModelId, PublicKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Account, Head, KeyDigest, Miner, Model, Offender, State, Supply};
 use crate::error::Reason;
 use crate::jobs::ClientJobs;
+use crate::locks::{Locked, StakePower};
+use crate::miners::Registrations;
+use crate::scores::Ballot;
 
 /// One entry of a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,14 @@ pub enum Record {
     Client(PublicKey, ClientJobs),
     /// A validator that signed what it may not.
     Offender(PublicKey, Offender),
+    /// Power from stake.
+    StakePower(StakePower),
+    /// What a miner's place costs.
+    Registrations(Registrations),
+    /// What an account has locked.
+    Lock(Purpose, PublicKey, Locked),
+    /// What a validator says about miners.
+    Ballot(PublicKey, Ballot),
     /// Bytes of a verifying key.
     Key(KeyDigest, Arc<[u8]>),
 }
@@ -47,7 +59,7 @@ pub enum RecordError {
         /// Its key in hexadecimal.
         key: String,
     },
-    /// There must be exactly one head and one supply, and every model needs its verifying key.
+    /// There must be exactly one head, one supply, one power of stake and one price of places, and every model needs its verifying key.
     #[error("the state has no {0}")]
     Missing(&'static str),
     /// Records of different heights, or of another genesis.
@@ -63,6 +75,62 @@ const MINER: u8 = 4;
 const CLIENT: u8 = 5;
 const KEY: u8 = 6;
 const OFFENDER: u8 = 7;
+const STAKE_POWER: u8 = 8;
+const REGISTRATIONS: u8 = 9;
+const STAKE: u8 = 10;
+const COLLATERAL: u8 = 11;
+const ESCROW: u8 = 12;
+const BALLOT: u8 = 13;
+
+/// Kinds of record with an id that somebody may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An account's balance and nonce.
+    Account,
+    /// A model.
+    Model,
+    /// A miner.
+    Miner,
+    /// Nonces of a client.
+    Client,
+    /// A validator that equivocated.
+    Offender,
+    /// A miner's collateral.
+    Collateral,
+    /// A client's escrow.
+    Escrow,
+    /// What a validator says about miners.
+    Ballot,
+}
+
+impl Kind {
+    /// All of them, with their names.
+    pub const NAMES: [(&'static str, Self); 8] = [
+        ("account", Self::Account),
+        ("model", Self::Model),
+        ("miner", Self::Miner),
+        ("client", Self::Client),
+        ("offender", Self::Offender),
+        ("collateral", Self::Collateral),
+        ("escrow", Self::Escrow),
+        ("ballot", Self::Ballot),
+    ];
+
+    /// The key of the record with this id.
+    pub fn key(self, id: &[u8; 32]) -> Vec<u8> {
+        let tag = match self {
+            Self::Account => ACCOUNT,
+            Self::Model => MODEL,
+            Self::Miner => MINER,
+            Self::Client => CLIENT,
+            Self::Offender => OFFENDER,
+            Self::Collateral => COLLATERAL,
+            Self::Escrow => ESCROW,
+            Self::Ballot => BALLOT,
+        };
+        [&[tag], &id[..]].concat()
+    }
+}
 
 impl Record {
     /// `tag || id`.
@@ -77,6 +145,14 @@ impl Record {
             Self::Client(id, _) => tagged(CLIENT, &id.0),
             Self::Offender(id, _) => tagged(OFFENDER, &id.0),
             Self::Key(id, _) => tagged(KEY, &id.0),
+            Self::StakePower(_) => vec![STAKE_POWER],
+            Self::Registrations(_) => vec![REGISTRATIONS],
+            Self::Lock(Purpose::Stake(validator), owner, _) => {
+                [&[STAKE], &validator.0[..], &owner.0].concat()
+            }
+            Self::Lock(Purpose::Collateral, owner, _) => tagged(COLLATERAL, &owner.0),
+            Self::Lock(Purpose::Escrow, owner, _) => tagged(ESCROW, &owner.0),
+            Self::Ballot(id, _) => tagged(BALLOT, &id.0),
         }
     }
 
@@ -90,6 +166,10 @@ impl Record {
             Self::Miner(_, value) => encode(value),
             Self::Client(_, value) => encode(value),
             Self::Offender(_, value) => encode(value),
+            Self::StakePower(value) => encode(value),
+            Self::Registrations(value) => encode(value),
+            Self::Lock(_, _, value) => encode(value),
+            Self::Ballot(_, value) => encode(value),
             Self::Key(_, bytes) => bytes.to_vec(),
         }
     }
@@ -103,12 +183,19 @@ impl Record {
     pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, RecordError> {
         let unknown = || RecordError::Key(name(key));
         let (&tag, id) = key.split_first().ok_or_else(unknown)?;
-        if matches!(tag, HEAD | SUPPLY) {
+        if matches!(tag, HEAD | SUPPLY | STAKE_POWER | REGISTRATIONS) {
             return match (tag, id) {
                 (HEAD, []) => Ok(Self::Head(decode(key, value)?)),
                 (SUPPLY, []) => Ok(Self::Supply(decode(key, value)?)),
+                (STAKE_POWER, []) => Ok(Self::StakePower(decode(key, value)?)),
+                (REGISTRATIONS, []) => Ok(Self::Registrations(decode(key, value)?)),
                 _ => Err(unknown()),
             };
+        }
+        if tag == STAKE {
+            let (validator, owner) = id.split_at_checked(32).ok_or_else(unknown)?;
+            let id = |bytes: &[u8]| PublicKey::try_from(bytes).map_err(|_| unknown());
+            return Ok(Self::Lock(Purpose::Stake(id(validator)?), id(owner)?, decode(key, value)?));
         }
         let id: [u8; 32] = id.try_into().map_err(|_| unknown())?;
         match tag {
@@ -117,6 +204,9 @@ impl Record {
             MINER => Ok(Self::Miner(PublicKey(id), decode(key, value)?)),
             CLIENT => Ok(Self::Client(PublicKey(id), decode(key, value)?)),
             OFFENDER => Ok(Self::Offender(PublicKey(id), decode(key, value)?)),
+            COLLATERAL => Ok(Self::Lock(Purpose::Collateral, PublicKey(id), decode(key, value)?)),
+            ESCROW => Ok(Self::Lock(Purpose::Escrow, PublicKey(id), decode(key, value)?)),
+            BALLOT => Ok(Self::Ballot(PublicKey(id), decode(key, value)?)),
             KEY if KeyDigest::of(value) == KeyDigest(id) => Ok(Self::Key(KeyDigest(id), value.into())),
             KEY => Err(RecordError::Value { key: name(key) }),
             _ => Err(unknown()),
@@ -145,7 +235,44 @@ pub(super) fn all(state: &State) -> impl Iterator<Item = Record> + '_ {
     let clients = state.clients.iter().map(|(&id, value)| Record::Client(id, value.clone()));
     let keys = state.keys.iter().map(|(&id, value)| Record::Key(id, value.clone()));
     let offenders = state.offenders.iter().map(|(&id, &value)| Record::Offender(id, value));
-    single.into_iter().chain(accounts).chain(models).chain(miners).chain(clients).chain(keys).chain(offenders)
+    let numbers = [Record::StakePower(state.stake_power.clone()), Record::Registrations(state.registrations)];
+    let locks = state.locks.iter().map(|(&(purpose, id), value)| Record::Lock(purpose, id, value.clone()));
+    let ballots = state.ballots.iter().map(|(&id, value)| Record::Ballot(id, value.clone()));
+    let first = single.into_iter().chain(accounts).chain(models).chain(miners).chain(clients).chain(keys);
+    first.chain(offenders).chain(numbers).chain(locks).chain(ballots)
+}
+
+/// The record under a key.
+pub(super) fn find(state: &State, key: &[u8]) -> Option<Record> {
+    let (&tag, id) = key.split_first()?;
+    match (tag, id) {
+        (HEAD, []) => return Some(Record::Head(state.head)),
+        (SUPPLY, []) => return Some(Record::Supply(state.supply)),
+        (STAKE_POWER, []) => return Some(Record::StakePower(state.stake_power.clone())),
+        (REGISTRATIONS, []) => return Some(Record::Registrations(state.registrations)),
+        _ => {}
+    }
+    if tag == STAKE {
+        let (validator, owner) = id.split_at_checked(32)?;
+        let (purpose, owner) = (Purpose::Stake(validator.try_into().ok()?), PublicKey::try_from(owner).ok()?);
+        return state.lock(purpose, owner).map(|value| Record::Lock(purpose, owner, value.clone()));
+    }
+    let id: [u8; 32] = id.try_into().ok()?;
+    let account = PublicKey(id);
+    let lock =
+        |purpose| state.lock(purpose, account).map(|value| Record::Lock(purpose, account, value.clone()));
+    match tag {
+        ACCOUNT => state.accounts.get(&account).map(|&value| Record::Account(account, value)),
+        MODEL => state.models.get(&ModelId(id)).map(|value| Record::Model(ModelId(id), value.clone())),
+        MINER => state.miners.get(&account).map(|value| Record::Miner(account, value.clone())),
+        CLIENT => state.clients.get(&account).map(|value| Record::Client(account, value.clone())),
+        OFFENDER => state.offenders.get(&account).map(|&value| Record::Offender(account, value)),
+        COLLATERAL => lock(Purpose::Collateral),
+        ESCROW => lock(Purpose::Escrow),
+        BALLOT => state.ballots.get(&account).map(|value| Record::Ballot(account, value.clone())),
+        KEY => state.keys.get(&KeyDigest(id)).map(|value| Record::Key(KeyDigest(id), value.clone())),
+        _ => None,
+    }
 }
 
 pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
@@ -161,6 +288,15 @@ pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
     records.extend(changed(&old.miners, &new.miners).map(|(&id, value)| Record::Miner(id, value.clone())));
     records.extend(changed(&old.clients, &new.clients).map(|(&id, value)| Record::Client(id, value.clone())));
     records.extend(changed(&old.offenders, &new.offenders).map(|(&id, &value)| Record::Offender(id, value)));
+    if old.stake_power != new.stake_power {
+        records.push(Record::StakePower(new.stake_power.clone()));
+    }
+    if old.registrations != new.registrations {
+        records.push(Record::Registrations(new.registrations));
+    }
+    let locks = changed(&old.locks, &new.locks);
+    records.extend(locks.map(|(&(purpose, id), value)| Record::Lock(purpose, id, value.clone())));
+    records.extend(changed(&old.ballots, &new.ballots).map(|(&id, value)| Record::Ballot(id, value.clone())));
     // The bytes under a digest never change.
     let keys = new.keys.iter().filter(|(digest, _)| !old.keys.contains_key(digest));
     records.extend(keys.map(|(&id, value)| Record::Key(id, value.clone())));
@@ -181,7 +317,7 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     let mut state = State::genesis(genesis).map_err(RecordError::Genesis)?;
     let start = state.clone();
     state.accounts.clear();
-    let (mut head, mut supply) = (None, None);
+    let (mut head, mut supply, mut stake_power, mut registrations) = (None, None, None, None);
     for (key, value) in records {
         match Record::decode(key.as_ref(), value.as_ref())? {
             Record::Head(value) => head = Some(value),
@@ -192,8 +328,14 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
             Record::Client(id, value) => drop(state.clients.insert(id, value)),
             Record::Offender(id, value) => drop(state.offenders.insert(id, value)),
             Record::Key(id, value) => drop(state.keys.insert(id, value)),
+            Record::StakePower(value) => stake_power = Some(value),
+            Record::Registrations(value) => registrations = Some(value),
+            Record::Lock(purpose, id, value) => drop(state.locks.insert((purpose, id), value)),
+            Record::Ballot(id, value) => drop(state.ballots.insert(id, value)),
         }
     }
+    state.stake_power = stake_power.ok_or(RecordError::Missing("power of stake"))?;
+    state.registrations = registrations.ok_or(RecordError::Missing("price of places"))?;
     state.set_head(head.ok_or(RecordError::Missing("head"))?);
     state.supply = supply.ok_or(RecordError::Missing("supply"))?;
     let registered: BTreeSet<KeyDigest> = state.models.values().map(|model| model.key).collect();
@@ -205,5 +347,6 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         return Err(RecordError::Inconsistent(Reason::Parent { expected, got }));
     }
     state.check_supply().map_err(RecordError::Inconsistent)?;
+    state.plant();
     Ok(state)
 }

@@ -2,7 +2,7 @@
 
 use assay_proto::job::Job;
 use assay_proto::receipt::{Receipt, Verdict};
-use assay_proto::transaction::{RegisterMiner, RegisterModel};
+use assay_proto::transaction::RegisterModel;
 use assay_proto::vote::Offence;
 use assay_proto::{Height, JobId, PublicKey, Signed};
 
@@ -11,8 +11,8 @@ use super::prepare::{Action, Judged, Prepared};
 use crate::error::Reason;
 use crate::jobs::ClientJobs;
 use crate::proof::VerifyingKey;
-use crate::state::{Account, KeyCache, KeyDigest, Miner, Model, Offender, State, Work};
-use crate::{epoch, limits, receipt};
+use crate::state::{KeyCache, KeyDigest, Miner, Model, Offender, State};
+use crate::{accounts, epoch, limits, locks, miners, receipt, scores};
 
 /// The effect of a receipt.
 #[derive(Debug)]
@@ -41,27 +41,49 @@ pub(crate) fn execute(
     if !(1..=limits::NONCE_STEP).contains(&nonce.saturating_sub(last)) {
         return Err(Reason::Nonce { last, got: nonce });
     }
-    let logged = match action {
-        Action::RegisterModel(body, key) => {
-            register_model(state, signer, body, key, keys)?;
-            None
-        }
-        Action::RegisterMiner(body) => {
-            register_miner(state, signer, body)?;
-            None
-        }
-        Action::Transfer(body) => {
-            pay(state, signer, body.to, body.amount)?;
-            None
-        }
-        Action::Equivocation(offence) => {
-            remove_validator(state, offence)?;
-            None
-        }
-        Action::Receipt(judged) => Some(settle(state, signer, *judged, keys)?),
-    };
+    let fee = fee(state, &action);
+    accounts::burn(state, signer, fee)?;
+    let logged = perform(state, signer, action, keys).inspect_err(|_| {
+        // What was burned a moment ago is there to be given back.
+        state.supply.burned = state.supply.burned.saturating_sub(fee);
+        let _ = accounts::credit(state, signer, fee);
+    })?;
     state.accounts.entry(signer).or_default().nonce = nonce;
     Ok(logged)
+}
+
+/// What a validator signs by duty costs it nothing, nor does the proof that one did wrong.
+fn fee(state: &State, action: &Action) -> u64 {
+    match action {
+        Action::Receipt(_) | Action::Equivocation(_) | Action::CommitScores(_) | Action::RevealScores(_) => 0,
+        Action::RegisterModel(..)
+        | Action::RegisterMiner(_)
+        | Action::Transfer(_)
+        | Action::Burn(_)
+        | Action::Lock(_)
+        | Action::Unlock(_) => state.parameters().fee,
+    }
+}
+
+fn perform(
+    state: &mut State,
+    signer: PublicKey,
+    action: Action,
+    keys: &KeyCache,
+) -> Result<Option<Logged>, Reason> {
+    match action {
+        Action::RegisterModel(body, key) => register_model(state, signer, body, key, keys)?,
+        Action::RegisterMiner(body) => miners::register(state, signer, body)?,
+        Action::Transfer(body) => accounts::pay(state, signer, body.to, body.amount)?,
+        Action::Burn(body) => accounts::burn(state, signer, body.amount)?,
+        Action::Lock(body) => locks::lock(state, signer, body)?,
+        Action::Unlock(body) => locks::unlock(state, signer, body)?,
+        Action::CommitScores(body) => scores::commit(state, signer, body)?,
+        Action::RevealScores(body) => scores::reveal(state, signer, body)?,
+        Action::Equivocation(offence) => remove_validator(state, offence)?,
+        Action::Receipt(judged) => return Ok(Some(settle(state, signer, *judged, keys)?)),
+    }
+    Ok(None)
 }
 
 fn register_model(
@@ -102,27 +124,8 @@ fn register_model(
     Ok(())
 }
 
-fn register_miner(state: &mut State, signer: PublicKey, body: RegisterMiner) -> Result<(), Reason> {
-    if let Some(unknown) = body.model_ids.iter().find(|id| !state.models.contains_key(id)) {
-        return Err(Reason::ModelUnknown(*unknown));
-    }
-    if !state.miners.contains_key(&signer) && state.miners.len() >= limits::MINERS {
-        return Err(Reason::Miners(limits::MINERS));
-    }
-    let fresh = || Miner {
-        endpoint: String::new(),
-        models: Default::default(),
-        reputation_ppm: 0,
-        earned: 0,
-        work: Work::default(),
-    };
-    let miner = state.miners.entry(signer).or_insert_with(fresh);
-    miner.endpoint = body.endpoint;
-    miner.models = body.model_ids.into_iter().collect();
-    Ok(())
-}
-
-/// A validator that equivocated leaves the set, at a height that everybody knows one block ahead.
+/// A validator that equivocated leaves the set, at a height that everybody knows one block ahead; the stake on it is
+/// slashed.
 fn remove_validator(state: &mut State, offence: Offence) -> Result<(), Reason> {
     let Offence { validator, height: offence, round: _ } = offence;
     let height = state.head.height;
@@ -135,31 +138,9 @@ fn remove_validator(state: &mut State, offence: Offence) -> Result<(), Reason> {
     if offence >= height {
         return Err(Reason::OffenceHeight { got: offence, height });
     }
+    locks::slash_stake(state, validator)?;
     let removed = Height(height.0.saturating_add(limits::REMOVAL_BLOCKS));
     state.offenders.insert(validator, Offender { offence, removed });
-    Ok(())
-}
-
-/// Moves base units between accounts, or nothing.
-fn pay(state: &mut State, from: PublicKey, to: PublicKey, amount: u64) -> Result<(), Reason> {
-    let balance = state.account(&from).balance;
-    let left = balance.checked_sub(amount);
-    let left = left.ok_or(Reason::Balance { account: from, balance, needed: amount })?;
-    if from == to || amount == 0 {
-        return Ok(());
-    }
-    credit(state, to, amount)?;
-    state.accounts.entry(from).or_default().balance = left;
-    Ok(())
-}
-
-/// Adds to an account, or nothing.
-pub(crate) fn credit(state: &mut State, to: PublicKey, amount: u64) -> Result<(), Reason> {
-    let Account { balance, .. } = state.account(&to);
-    let sum = balance.checked_add(amount).ok_or(Reason::Overflow("a balance"))?;
-    if amount > 0 {
-        state.accounts.entry(to).or_default().balance = sum;
-    }
     Ok(())
 }
 
@@ -170,9 +151,9 @@ pub fn check_job(state: &State, job: &Signed<Job>, keys: &KeyCache) -> Result<Ve
     receipt::check_job(job.value(), &key)?;
     let (client, job_id) = (job.signer(), job.id(state.chain_id()));
     jobs(state, &client).check(client, job.value().nonce, job_id)?;
-    let balance = state.account(&client).balance;
-    if balance < job.value().max_price {
-        return Err(Reason::Balance { account: client, balance, needed: job.value().max_price });
+    let (balance, needed) = (state.funds(&client), job.value().max_price);
+    if balance < needed {
+        return Err(Reason::Balance { account: client, balance, needed });
     }
     Ok(key)
 }
@@ -204,7 +185,13 @@ fn settle(state: &mut State, signer: PublicKey, judged: Judged, keys: &KeyCache)
     }
     let settled = verdict == Verdict::Verified;
     if settled {
-        pay(state, client, miner_key, job.max_price)?;
+        match state.parameters().prepaid {
+            0 => accounts::pay(state, client, miner_key, job.max_price)?,
+            _ => locks::draw(state, client, miner_key, job.max_price)?,
+        }
+    }
+    if matches!(verdict, Verdict::InvalidProof | Verdict::Malformed) {
+        locks::slash_collateral(state, miner_key)?;
     }
     client_jobs.record(job.nonce, job_id, miner_key, settled);
     state.clients.insert(client, client_jobs);

@@ -9,7 +9,8 @@ use std::sync::PoisonError;
 
 use assay_proto::job::Job;
 use assay_proto::receipt::{Receipt, Verdict};
-use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::scores::{CommitScores, RevealScores};
+use assay_proto::transaction::{Body, Burn, Lock, RegisterMiner, RegisterModel, Transaction, Transfer};
 use assay_proto::vote::Offence;
 use assay_proto::{ChainId, Envelope, ModelId, PublicKey, Signed};
 use rayon::prelude::*;
@@ -42,6 +43,16 @@ pub(super) enum Action {
     Receipt(Box<Judged>),
     /// What the evidence proves.
     Equivocation(Offence),
+    /// Nothing to find out ahead.
+    Burn(Burn),
+    /// Nothing to find out ahead.
+    Lock(Lock),
+    /// Nothing to find out ahead.
+    Unlock(Lock),
+    /// Nothing to find out ahead.
+    CommitScores(CommitScores),
+    /// Nothing to find out ahead.
+    RevealScores(RevealScores),
 }
 
 #[derive(Debug)]
@@ -108,10 +119,7 @@ fn prepare_unknown(
     let finish = |(index, (opened, examined)): (usize, (Result<Opened, Reason>, Option<Examined>))| {
         let Opened { signer, nonce, content } = opened?;
         let action = match content {
-            Content::RegisterModel(body, key) => Action::RegisterModel(body, key),
-            Content::RegisterMiner(body) => Action::RegisterMiner(body),
-            Content::Transfer(body) => Action::Transfer(body),
-            Content::Equivocation(offence) => Action::Equivocation(offence),
+            Content::Ready(action) => action,
             Content::Receipt(receipt, job) => {
                 Action::Receipt(Box::new(judged(*receipt, job, examined, proofs.remove(&index))))
             }
@@ -129,11 +137,10 @@ struct Opened {
 }
 
 enum Content {
-    RegisterModel(RegisterModel, VerifyingKey),
-    RegisterMiner(RegisterMiner),
-    Transfer(Transfer),
+    /// Nothing more to find out.
+    Ready(Action),
+    /// Its evidence is to be judged.
     Receipt(Box<Receipt>, Signed<Job>),
-    Equivocation(Offence),
 }
 
 fn open(state: &State, envelope: &Envelope) -> Result<Opened, Reason> {
@@ -148,17 +155,23 @@ fn open(state: &State, envelope: &Envelope) -> Result<Opened, Reason> {
         }
         Body::RegisterModel(body) => {
             let key = VerifyingKey::decode(&body.verifying_key).map_err(Reason::Key)?;
-            Content::RegisterModel(body, key)
+            Content::Ready(Action::RegisterModel(body, key))
         }
-        Body::RegisterMiner(body) => Content::RegisterMiner(body),
-        Body::Transfer(body) => Content::Transfer(body),
+        Body::RegisterMiner(body) => Content::Ready(Action::RegisterMiner(body)),
+        Body::Transfer(body) => Content::Ready(Action::Transfer(body)),
         Body::Receipt(receipt) => {
             let job = receipt::open_job(chain, &receipt.evidence.job)?;
             Content::Receipt(receipt, job)
         }
         Body::Equivocation(evidence) => {
-            Content::Equivocation(evidence.open(chain).map_err(Reason::Equivocation)?)
+            let offence = evidence.open(chain).map_err(Reason::Equivocation)?;
+            Content::Ready(Action::Equivocation(offence))
         }
+        Body::Burn(body) => Content::Ready(Action::Burn(body)),
+        Body::Lock(body) => Content::Ready(Action::Lock(body)),
+        Body::Unlock(body) => Content::Ready(Action::Unlock(body)),
+        Body::CommitScores(body) => Content::Ready(Action::CommitScores(body)),
+        Body::RevealScores(body) => Content::Ready(Action::RevealScores(body)),
     };
     Ok(Opened { signer, nonce, content })
 }
@@ -167,7 +180,7 @@ fn open(state: &State, envelope: &Envelope) -> Result<Opened, Reason> {
 fn registrations(opened: &[Result<Opened, Reason>]) -> BTreeMap<ModelId, &VerifyingKey> {
     let mut first = BTreeMap::new();
     for opened in opened.iter().flatten() {
-        if let Content::RegisterModel(body, key) = &opened.content {
+        if let Content::Ready(Action::RegisterModel(body, key)) = &opened.content {
             first.entry(body.model_id).or_insert(key);
         }
     }
@@ -177,10 +190,7 @@ fn registrations(opened: &[Result<Opened, Reason>]) -> BTreeMap<ModelId, &Verify
 fn receipt_of(opened: &Result<Opened, Reason>) -> Option<(&Receipt, &Signed<Job>)> {
     match &opened.as_ref().ok()?.content {
         Content::Receipt(receipt, job) => Some((receipt, job)),
-        Content::RegisterModel(..)
-        | Content::RegisterMiner(_)
-        | Content::Transfer(_)
-        | Content::Equivocation(_) => None,
+        Content::Ready(_) => None,
     }
 }
 

@@ -6,12 +6,14 @@ use assay_proto::report::EpochReport;
 
 use super::prepare::Prepared;
 use super::{LoggedReceipt, Transition, body, ends_epoch};
-use crate::epoch;
 use crate::error::Reason;
-use crate::state::{Head, KeyCache, State, Work};
+use crate::scores::{self, Consensus};
+use crate::state::{Head, KeyCache, Record, State};
+use crate::{accounts, epoch, locks, miners};
 
 /// A state in the middle of a block.
-pub(crate) struct Run {
+pub(crate) struct Run<'a> {
+    before: &'a State,
     state: State,
     executed: usize,
     receipts: Vec<LoggedReceipt>,
@@ -20,17 +22,18 @@ pub(crate) struct Run {
 /// A state at the end of a block whose header is not known yet.
 pub(crate) struct Ended {
     state: State,
-    root: Root,
+    /// What differs from the state before, but for the head.
+    records: Vec<Record>,
     receipts: Vec<LoggedReceipt>,
     report: Option<EpochReport>,
 }
 
-impl Run {
-    /// The block after `state`.
-    pub(crate) fn begin(state: &State) -> Self {
-        let mut state = state.clone();
+impl<'a> Run<'a> {
+    /// The block after `before`.
+    pub(crate) fn begin(before: &'a State) -> Self {
+        let mut state = before.clone();
         state.head.height = state.head.height.next();
-        Self { state, executed: 0, receipts: Vec::new() }
+        Self { before, state, executed: 0, receipts: Vec::new() }
     }
 
     /// Applies the next transaction, or leaves everything as it is.
@@ -42,30 +45,35 @@ impl Run {
         Ok(())
     }
 
-    /// Ends the epoch where it ends, checks the supply and commits to the state.
+    /// Gives back what leaves here, ends the epoch where it ends, checks the supply and commits to the state.
     pub(crate) fn finish(mut self) -> Result<Ended, Reason> {
+        locks::release(&mut self.state)?;
         let report = end_epoch(&mut self.state)?;
         self.state.check_supply()?;
-        let root = self.state.root();
-        Ok(Ended { state: self.state, root, receipts: self.receipts, report })
+        let mut records = self.state.changes_since(self.before);
+        records.retain(|record| !matches!(record, Record::Head(_)));
+        self.state.grow(&records);
+        Ok(Ended { state: self.state, records, receipts: self.receipts, report })
     }
 }
 
 impl Ended {
     /// The commitment to the state.
     pub(crate) fn root(&self) -> Root {
-        self.root
+        self.state.root()
     }
 
     /// The transition under a header.
-    pub(crate) fn into_transition(mut self, before: &State, header: &BlockHeader) -> Transition {
-        self.state.set_head(Head { height: header.height, hash: header.hash(), time_ms: header.time_ms });
-        let records = self.state.changes_since(before);
-        Transition { state: self.state, records, receipts: self.receipts, report: self.report }
+    pub(crate) fn into_transition(mut self, header: &BlockHeader) -> Transition {
+        let head = Head { height: header.height, hash: header.hash(), time_ms: header.time_ms };
+        self.state.set_head(head);
+        self.records.push(Record::Head(head));
+        Transition { state: self.state, records: self.records, receipts: self.receipts, report: self.report }
     }
 }
 
-/// Ends the epoch if the state's height is its last: mints the rewards, moves the reputations.
+/// Ends the epoch if the state's height is its last: mints the rewards, moves reputations, bonds, the power of stake and the
+/// price of a miner's place.
 fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
     let height = state.head.height;
     if !ends_epoch(state, height) {
@@ -73,19 +81,25 @@ fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
     }
     let parameters = *state.parameters();
     let (epoch, supply) = (state.epoch_of(height), state.supply.total());
-    let report = epoch::close(&parameters, epoch, height, supply, state.validators(), &state.miners);
+    let consensus = Consensus::of(&parameters, state.validators(), &state.miners, &state.ballots);
+    let at = (epoch, height);
+    let report = epoch::close(&parameters, at, supply, state.validators(), &state.miners, consensus.as_ref());
+    state.miners.values_mut().for_each(miners::begin_epoch);
     for row in &report.miners {
         if let Some(miner) = state.miners.get_mut(&row.miner) {
             miner.reputation_ppm = row.reputation_ppm;
             miner.earned = miner.earned.saturating_add(row.reward);
-            miner.work = Work::default();
+            miner.emission = row.reward;
         }
-        body::credit(state, row.miner, row.reward)?;
+        accounts::credit(state, row.miner, row.reward)?;
     }
     for row in &report.validators {
-        body::credit(state, row.validator, row.reward)?;
+        locks::pay_dividend(state, row.validator, row.power, row.reward)?;
     }
     let minted = state.supply.minted.checked_add(report.minted());
     state.supply.minted = minted.ok_or(Reason::Overflow("the supply"))?;
+    scores::end_epoch(&mut state.ballots, epoch, consensus.as_ref());
+    locks::announce_power(state);
+    state.registrations = state.registrations.next(&parameters);
     Ok(Some(report))
 }

@@ -1,12 +1,17 @@
 //! Properties of the ledger, one module a subject. Proofs are made with the trapdoor of a test key.
 
+mod accounts;
 mod audits;
 mod blocks;
 mod certificates;
+mod places;
 mod proposals;
 mod receipts;
 mod rewards;
+mod rows;
+mod scoring;
 mod states;
 mod transactions;
 mod trapdoor;
+mod vectors;
 mod world;

@@ -145,11 +145,9 @@ proptest! {
     fn no_epoch_mints_more_than_its_emission_or_rewards_a_liar(rows in miners(), emission in 0..=EMISSION) {
         let parameters = Parameters { emission, ..parameters() };
         let record = |&(verified, invalid, late, absent, quality, reputation_ppm): &(u64, u64, u64, u64, u64, u64)| Miner {
-            endpoint: String::new(),
-            models: Default::default(),
             reputation_ppm,
-            earned: 0,
             work: Work { verified, invalid, late, absent, quality_ppm_sum: quality * verified },
+            ..Miner::default()
         };
         let miners = rows
             .iter()
@@ -157,7 +155,7 @@ proptest! {
             .map(|(n, row)| (PublicKey([u8::try_from(n).unwrap(); 32]), record(row)))
             .collect();
         let validators = ValidatorSet::of(&genesis());
-        let report = epoch::close(&parameters, Epoch(1), Height(5), 10_050, &validators, &miners);
+        let report = epoch::close(&parameters, (Epoch(1), Height(5)), 10_050, &validators, &miners, None);
         prop_assert!(report.minted() <= emission);
         let (mut earned, mut incentive) = (0, 0);
         for row in &report.miners {
@@ -178,16 +176,14 @@ proptest! {
     fn the_largest_numbers_that_the_limits_admit_do_not_overflow(before in 0..=PPM) {
         let verified = 1_u64 << 32;
         let record = Miner {
-            endpoint: String::new(),
-            models: Default::default(),
             reputation_ppm: before,
-            earned: 0,
             work: Work { verified, quality_ppm_sum: verified * PPM, ..Work::default() },
+            ..Miner::default()
         };
         let miners = [(PublicKey([1; 32]), record)].into();
         let parameters = Parameters { emission: EMISSION, ..parameters() };
         let validators = ValidatorSet::of(&genesis());
-        let report = epoch::close(&parameters, Epoch(1), Height(5), 0, &validators, &miners);
+        let report = epoch::close(&parameters, (Epoch(1), Height(5)), 0, &validators, &miners, None);
         prop_assert_eq!(report.miners[0].reward, EMISSION / 2);
     }
 }

@@ -3,14 +3,37 @@
 use std::collections::BTreeMap;
 
 use assay_proto::receipt::Verdict;
+use assay_proto::record::RecordProof;
+use assay_proto::scores::CommitScores;
+use assay_proto::transaction::{Body, Lock, Purpose};
+use assay_proto::vote::{Equivocation, Vote, VoteKind};
+use assay_proto::{BlockHash, Canonical, Commitment, Epoch, Height};
+use assay_verifier::Reason;
+use assay_verifier::inclusion::{InclusionError, verify};
 use assay_verifier::state::{Record, RecordError, State};
 use proptest::prelude::*;
 
-use crate::world::{Attempt, World, client, genesis, miner};
+use crate::world::{Attempt, World, client, genesis, miner, validator};
 
 /// A chain with every kind of record, an open job and a closed one.
 fn lived() -> World {
     let mut world = World::ready();
+    let stake = Purpose::Stake(validator(0).public_key());
+    for (offset, purpose) in (1..).zip([stake, Purpose::Collateral, Purpose::Escrow]) {
+        let nonce = world.state.account(&client(1).public_key()).nonce + offset;
+        let lock = |amount| Body::Lock(Lock { purpose, amount });
+        world.commit(vec![world.sign(&client(1), nonce, lock(4))]);
+    }
+    world.commit(vec![world.unlock(&client(1), stake, 1)]);
+    let vote = |block_hash| Vote { kind: VoteKind::Prevote, height: Height(1), round: 0, block_hash };
+    let votes = [None, Some(BlockHash([8; 32]))];
+    let [first, second] = votes.map(|hash| validator(2).sign(&world.chain, vote(hash)).into_envelope());
+    let evidence = Equivocation::new(first, second).unwrap();
+    let scores = CommitScores { epoch: Epoch(2), commitment: Commitment([1; 32]) };
+    world.commit(vec![
+        world.next(&client(1), Body::Equivocation(evidence)),
+        world.next(&validator(1), Body::CommitScores(scores)),
+    ]);
     world.commit(world.verified(&[(2, 0, 500)]));
     let attempt = world.attempt(world.job(&client(0), 4), miner(1));
     let absent = Attempt { outputs: None, proof: None, ..attempt };
@@ -55,10 +78,14 @@ fn records_come_in_ascending_order_of_their_keys() {
 }
 
 #[test]
-fn records_round_trip() {
-    for record in lived().state.records() {
+fn records_round_trip_and_are_found_under_their_keys() {
+    let state = lived().state;
+    for record in state.records() {
         assert_eq!(Record::decode(&record.key(), &record.value()).unwrap(), record);
+        assert_eq!(state.record(&record.key()), Some(record));
     }
+    assert_eq!(state.record(&[]), None);
+    assert_eq!(state.record(&[2; 33]), None);
 }
 
 #[test]
@@ -130,7 +157,19 @@ fn records_with_a_part_missing_or_unknown_are_refused() {
     assert!(matches!(without(2), RecordError::Inconsistent(_)));
     assert!(matches!(without(3), RecordError::Missing(_)));
     assert!(matches!(without(6), RecordError::Missing(_)));
-    for key in [vec![], vec![9; 33], vec![2; 32], vec![0, 0], vec![7]] {
+    assert!(matches!(without(8), RecordError::Missing("power of stake")));
+    assert!(matches!(without(9), RecordError::Missing("price of places")));
+    for key in [
+        vec![],
+        vec![99; 33],
+        vec![2; 32],
+        vec![0, 0],
+        vec![7],
+        vec![8, 0],
+        vec![10; 64],
+        vec![10; 66],
+        vec![12; 32],
+    ] {
         assert!(matches!(Record::decode(&key, &[]), Err(RecordError::Key(_))), "{key:?}");
     }
     let mut other = genesis();
@@ -150,9 +189,67 @@ fn a_genesis_state_holds_its_balances() {
     assert!(State::genesis(broken).is_err());
 }
 
+/// The proof of a record after the last block.
+fn proof(world: &World, key: Vec<u8>) -> RecordProof {
+    let committed = world.blocks.last().unwrap();
+    RecordProof {
+        value: world.state.record(&key).unwrap().value(),
+        siblings: world.state.siblings(&key).unwrap(),
+        key,
+        header: committed.block.header.clone(),
+        certificate: committed.certificate.clone(),
+    }
+}
+
+#[test]
+fn every_committed_record_can_be_shown_to_somebody_who_has_the_genesis_alone() {
+    let world = lived();
+    for record in world.state.records() {
+        if record.is_committed() {
+            let proof = proof(&world, record.key());
+            assert_eq!(RecordProof::decode(&proof.encode()), Ok(proof.clone()));
+            assert_eq!(verify(&genesis(), &proof).unwrap(), record);
+        } else {
+            assert_eq!(world.state.siblings(&record.key()), None);
+        }
+    }
+}
+
+#[test]
+fn no_bit_of_a_proof_of_a_record_may_change() {
+    let world = lived();
+    let bytes = proof(&world, assay_verifier::state::Kind::Account.key(&client(0).public_key().0)).encode();
+    for at in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[at / 8] ^= 1 << (at % 8);
+        let Ok(proof) = RecordProof::decode(&changed) else { continue };
+        assert!(verify(&genesis(), &proof).is_err(), "bit {at}");
+    }
+}
+
+#[test]
+fn a_proof_of_a_record_needs_its_chain_and_enough_signatures() {
+    let world = lived();
+    let whole = proof(&world, vec![1]);
+    let mut few = whole.clone();
+    few.certificate.signatures.truncate(1);
+    assert!(matches!(verify(&genesis(), &few), Err(InclusionError::Proof(Reason::CertificatePower { .. }))));
+    let mut other = genesis();
+    other.time_ms += 1;
+    assert!(matches!(verify(&other, &whole), Err(InclusionError::Proof(Reason::StateRoot { .. }))));
+    other.chain_id = assay_proto::ChainId::new("test-other").unwrap();
+    assert!(matches!(verify(&other, &whole), Err(InclusionError::Proof(Reason::Chain { .. }))));
+    let mut staked = genesis();
+    staked.parameters.stake_per_power = 1 << 16;
+    assert!(matches!(verify(&staked, &whole), Err(InclusionError::StakeVotes)));
+    let mut deep = whole;
+    deep.siblings = vec![[0; 32]; 257];
+    assert!(matches!(verify(&genesis(), &deep), Err(InclusionError::Depth)));
+}
+
 proptest! {
     #[test]
-    fn no_stored_bytes_make_decoding_panic(key in prop::collection::vec(any::<u8>(), 0..40), tag in 0..8_u8, value in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_stored_bytes_make_decoding_panic(key in prop::collection::vec(any::<u8>(), 0..40), tag in 0..16_u8, value in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Record::decode(&key, &value);
         let _ = Record::decode(&[&[tag], [3; 32].as_slice()].concat(), &value);
         let _ = Record::decode(&[tag], &value);

@@ -4,8 +4,11 @@ use assay_proto::block::{Block, CommitCertificate, CommitSignature, CommittedBlo
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
-use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::transaction::{
+    Body, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
+};
 use assay_proto::{ChainId, Envelope, ModelId, PublicKey, SecretKey, Signed};
+use assay_verifier::locks::Locked;
 use assay_verifier::proof::{KeyOrigin, Statement};
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};
@@ -45,6 +48,7 @@ pub fn parameters() -> Parameters {
         halving_epochs: 2,
         reputation_rate_ppm: 500_000,
         latency_target_us: 1000,
+        ..Parameters::default()
     }
 }
 
@@ -99,6 +103,39 @@ impl World {
         transactions.extend((0..3).map(|n| world.register_miner(n)));
         world.commit(transactions);
         world
+    }
+
+    /// Height 1 of a chain with other numbers: the model is registered, no miner is.
+    pub fn with(change: impl FnOnce(&mut Parameters)) -> Self {
+        let mut genesis = genesis();
+        change(&mut genesis.parameters);
+        let mut world = Self::of(genesis);
+        world.commit(vec![world.register_model(1)]);
+        world
+    }
+
+    /// Empty blocks up to this height.
+    pub fn advance(&mut self, height: u64) -> Transition {
+        let mut transition = self.commit(vec![]);
+        while self.state.head().height.0 < height {
+            transition = self.commit(vec![]);
+        }
+        transition
+    }
+
+    pub fn lock(&self, owner: &SecretKey, purpose: Purpose, amount: u64) -> Envelope {
+        self.next(owner, Body::Lock(Lock { purpose, amount }))
+    }
+
+    pub fn unlock(&self, owner: &SecretKey, purpose: Purpose, amount: u64) -> Envelope {
+        self.next(owner, Body::Unlock(Lock { purpose, amount }))
+    }
+
+    /// What is locked, and what of it leaves.
+    pub fn locked(&self, owner: &SecretKey, purpose: Purpose) -> (u64, u64) {
+        let none = Locked::default();
+        let locked = self.state.lock(purpose, owner.public_key()).unwrap_or(&none);
+        (locked.amount, locked.leaving.values().sum())
     }
 
     pub fn sign(&self, secret: &SecretKey, nonce: u64, body: Body) -> Envelope {

@@ -86,6 +86,13 @@ impl Ledger for Scripted {
 
     type ExportStream = None<wire::ExportResponse>;
 
+    async fn prove_record(
+        &self,
+        _: Request<wire::ProveRecordRequest>,
+    ) -> Result<Response<wire::ProveRecordResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn export(&self, _: Request<wire::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
         Err(Status::unimplemented(""))
     }

@@ -1,0 +1,251 @@
+//! Scores of validators: sealed in one epoch, shown in the next, weighed at its end.
+//!
+//! ```text
+//! epoch e      commit   once a validator and epoch
+//! epoch e + 1  reveal   opens the commitment of e; whoever does not has no dividends at the end of e + 1
+//! end          W_ij = 0 if i = j, or if j took its place after i committed; otherwise what i showed
+//!              more than two thirds of the voting power showed scores: `yuma::epoch` over power, W and bonds
+//!              otherwise verified work decides (`epoch`), and bonds rest
+//! local        w_j = sum of the qualities of j's answers that i's receipts call verified, 0 after an invalid one;
+//!              score_j = max(1, floor(65535 w_j / max w)) where w_j > 0
+//! ```
+//!
+//! A copy of somebody's commitment opens for nobody else, and a copy of what was shown is an epoch late.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_proto::block::Block;
+use assay_proto::genesis::Parameters;
+use assay_proto::limits::SCORES;
+use assay_proto::receipt::{Receipt, Verdict};
+use assay_proto::scores::{CommitScores, RevealScores};
+use assay_proto::transaction::{Body, Transaction};
+use assay_proto::{Canonical, Commitment, Epoch, Height, PublicKey};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::certificate::ValidatorSet;
+use crate::epoch;
+use crate::error::Reason;
+use crate::fixed::Fixed;
+use crate::state::{Miner, State};
+use crate::yuma::{self, Liquid, Outcome, Rules};
+
+/// Scores that are not shown yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Sealed {
+    /// Height of the commitment.
+    pub height: Height,
+    /// Stands for them.
+    pub commitment: Commitment,
+}
+
+/// Scores that are shown.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Revealed {
+    /// Height of their commitment.
+    pub committed: Height,
+    /// Of each miner that has any.
+    pub scores: BTreeMap<PublicKey, u16>,
+}
+
+/// What a validator says about miners.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Ballot {
+    /// By the epoch of the commitment: the running one and the one before.
+    pub sealed: BTreeMap<Epoch, Sealed>,
+    /// Shown in the running epoch.
+    pub revealed: Option<Revealed>,
+    /// In units of 1/65535; miners without any are not there.
+    pub bonds: BTreeMap<PublicKey, u16>,
+}
+
+/// Takes a commitment, or changes nothing.
+pub(crate) fn commit(state: &mut State, signer: PublicKey, body: CommitScores) -> Result<(), Reason> {
+    check(state, signer, body.epoch, state.epoch_of(state.head.height))?;
+    let ballot = state.ballots.entry(signer).or_default();
+    if ballot.sealed.contains_key(&body.epoch) {
+        return Err(Reason::ScoresSealed { validator: signer, epoch: body.epoch });
+    }
+    ballot.sealed.insert(body.epoch, Sealed { height: state.head.height, commitment: body.commitment });
+    Ok(())
+}
+
+/// Opens a commitment, or changes nothing.
+pub(crate) fn reveal(state: &mut State, signer: PublicKey, body: RevealScores) -> Result<(), Reason> {
+    let before = Epoch(state.epoch_of(state.head.height).0.saturating_sub(1));
+    check(state, signer, body.epoch, before)?;
+    let got = body.commitment(state.chain_id(), &signer);
+    let missing = Reason::ScoresUnknown { validator: signer, epoch: body.epoch };
+    let Some(ballot) = state.ballots.get_mut(&signer) else { return Err(missing) };
+    let Some(sealed) = ballot.sealed.get(&body.epoch).copied() else { return Err(missing) };
+    if sealed.commitment != got {
+        return Err(Reason::ScoresCommitment { expected: sealed.commitment, got });
+    }
+    ballot.sealed.remove(&body.epoch);
+    ballot.revealed = Some(Revealed { committed: sealed.height, scores: body.scores.into_iter().collect() });
+    Ok(())
+}
+
+fn check(state: &State, signer: PublicKey, got: Epoch, expected: Epoch) -> Result<(), Reason> {
+    if !state.validators().contains(&signer) {
+        return Err(Reason::NotValidator(signer));
+    }
+    if got == expected { Ok(()) } else { Err(Reason::ScoresEpoch { expected, got }) }
+}
+
+/// What the scores of an epoch say.
+#[derive(Clone, Debug)]
+pub struct Consensus {
+    miners: Vec<PublicKey>,
+    validators: Vec<(PublicKey, bool)>,
+    outcome: Outcome,
+}
+
+impl Consensus {
+    /// Of the scores that were shown; none if too few showed theirs.
+    pub fn of(
+        parameters: &Parameters,
+        validators: &ValidatorSet,
+        miners: &BTreeMap<PublicKey, Miner>,
+        ballots: &BTreeMap<PublicKey, Ballot>,
+    ) -> Option<Self> {
+        let shown = |key: &PublicKey| ballots.get(key).and_then(|ballot| ballot.revealed.as_ref());
+        let stakes: Vec<u64> =
+            validators.iter().map(|(key, power)| if shown(&key).is_some() { power } else { 0 }).collect();
+        if !validators.is_quorum(stakes.iter().fold(0, |sum: u64, &power| sum.saturating_add(power))) {
+            return None;
+        }
+        let voters: Vec<(PublicKey, bool)> =
+            validators.iter().map(|(key, _)| (key, shown(&key).is_some())).collect();
+        let own = |key: &PublicKey| ballots.get(key).map(|ballot| &ballot.bonds);
+        let named = voters.iter().flat_map(|(key, _)| {
+            let scored = shown(key).into_iter().flat_map(|revealed| revealed.scores.keys());
+            scored.chain(own(key).into_iter().flat_map(BTreeMap::keys))
+        });
+        // Places only: who has left earns nothing, and its bonds are gone.
+        let placed: BTreeMap<PublicKey, Height> = named
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .filter_map(|key| Some((*key, miners.get(key)?.since?)))
+            .collect();
+        let score = |validator: &PublicKey, miner: &PublicKey, since: Height| {
+            let revealed =
+                shown(validator).filter(|revealed| miner != validator && since <= revealed.committed);
+            revealed.and_then(|revealed| revealed.scores.get(miner)).map_or(0, |&score| u64::from(score))
+        };
+        let row = |(key, _): &(PublicKey, bool)| {
+            placed.iter().map(|(miner, &since)| score(key, miner, since)).collect()
+        };
+        let bond = |key: &PublicKey, miner: &PublicKey| {
+            own(key).and_then(|bonds| bonds.get(miner)).copied().unwrap_or(0)
+        };
+        let bonds = |(key, _): &(PublicKey, bool)| placed.keys().map(|miner| bond(key, miner)).collect();
+        let scores: Vec<Vec<u64>> = voters.iter().map(row).collect();
+        let bonds: Vec<Vec<u16>> = voters.iter().map(bonds).collect();
+        let outcome = yuma::epoch(&rules(parameters), &stakes, &scores, &bonds);
+        Some(Self { miners: placed.into_keys().collect(), validators: voters, outcome })
+    }
+
+    /// Consensus and incentive of a miner.
+    pub fn miner(&self, key: &PublicKey) -> (Fixed, Fixed) {
+        let Ok(index) = self.miners.binary_search(key) else { return Default::default() };
+        (at(&self.outcome.consensus, index), at(&self.outcome.incentive, index))
+    }
+
+    /// Trust in a validator and its dividend.
+    pub fn validator(&self, key: &PublicKey) -> (Fixed, Fixed) {
+        let found = self.validators.binary_search_by(|(other, _)| other.cmp(key));
+        let Ok(index) = found else { return Default::default() };
+        (at(&self.outcome.validator_trust, index), at(&self.outcome.dividends, index))
+    }
+
+    /// Whether a validator showed its scores.
+    pub fn revealed(&self, key: &PublicKey) -> bool {
+        self.validators.iter().any(|(validator, revealed)| validator == key && *revealed)
+    }
+
+    /// Miners that a share of the incentive goes to.
+    pub fn rewarded(&self) -> impl Iterator<Item = &PublicKey> {
+        let shares = self.miners.iter().zip(&self.outcome.incentive);
+        shares.filter(|(_, share)| **share > Fixed::ZERO).map(|(miner, _)| miner)
+    }
+}
+
+fn at(numbers: &[Fixed], index: usize) -> Fixed {
+    numbers.get(index).copied().unwrap_or_default()
+}
+
+/// The numbers of a chain's epoch function.
+pub fn rules(parameters: &Parameters) -> Rules {
+    let liquid = Liquid {
+        low: Fixed::of_ppm(parameters.liquid_low_ppm),
+        high: Fixed::of_ppm(parameters.liquid_high_ppm),
+        steepness: Fixed::of_ppm(parameters.liquid_steepness_ppm),
+    };
+    Rules {
+        kappa: Fixed::ratio(parameters.kappa.into(), u16::MAX.into()),
+        floor: Fixed::of_ppm(parameters.floor_ppm),
+        bonds_penalty: Fixed::of_ppm(parameters.bonds_penalty_ppm),
+        rate: Fixed::of_ppm(parameters.bonds_rate_ppm),
+        liquid: (parameters.liquid_high_ppm > 0).then_some(liquid),
+    }
+}
+
+/// Ends an epoch: bonds are as the consensus left them, what was shown is done with, what was not shown is lost.
+pub fn end_epoch(ballots: &mut BTreeMap<PublicKey, Ballot>, ended: Epoch, consensus: Option<&Consensus>) {
+    for ballot in ballots.values_mut() {
+        ballot.revealed = None;
+        ballot.sealed.retain(|&epoch, _| epoch == ended);
+    }
+    let Some(Consensus { miners, validators, outcome }) = consensus else { return };
+    for ((key, _), row) in validators.iter().zip(&outcome.bonds) {
+        let held = miners.iter().copied().zip(row.iter().copied()).filter(|&(_, bond)| bond > 0);
+        let bonds: BTreeMap<PublicKey, u16> = held.collect();
+        if !bonds.is_empty() || ballots.contains_key(key) {
+            ballots.entry(*key).or_default().bonds = bonds;
+        }
+    }
+}
+
+/// A validator's own receipts, counted for its scores.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(BTreeMap<PublicKey, (u64, bool)>);
+
+impl Tally {
+    /// Counts the receipts of `validator` in a decided block.
+    pub fn count(&mut self, parameters: &Parameters, validator: &PublicKey, block: &Block) {
+        for envelope in block.transactions.iter().filter(|envelope| envelope.signer == *validator) {
+            // What is in a decided block decodes.
+            let Ok(Transaction { body: Body::Receipt(receipt), .. }) = Transaction::decode(&envelope.payload)
+            else {
+                continue;
+            };
+            let Receipt { evidence, verdict } = *receipt;
+            self.note(parameters, evidence.miner, verdict, evidence.proof_us);
+        }
+    }
+
+    /// Counts one assignment.
+    pub fn note(&mut self, parameters: &Parameters, miner: PublicKey, verdict: Verdict, proof_us: u64) {
+        let (quality, lied) = self.0.entry(miner).or_default();
+        match verdict {
+            Verdict::Verified => *quality = quality.saturating_add(epoch::quality_ppm(parameters, proof_us)),
+            Verdict::InvalidProof | Verdict::Malformed => *lied = true,
+            Verdict::Late | Verdict::Absent => {}
+        }
+    }
+
+    /// Its scores, the greatest [`SCORES`] of them.
+    pub fn scores(self) -> Vec<(PublicKey, u16)> {
+        let honest = self.0.into_iter().filter(|(_, (quality, lied))| *quality > 0 && !lied);
+        let mut ranked: Vec<(u64, PublicKey)> =
+            honest.map(|(miner, (quality, _))| (quality, miner)).collect();
+        ranked.sort_unstable_by(|(a, x), (b, y)| b.cmp(a).then(x.cmp(y)));
+        ranked.truncate(SCORES);
+        let most = ranked.first().map_or(1, |&(quality, _)| quality);
+        let score = |quality: u64| Fixed::ratio(quality.into(), most.into()).to_u16().max(1);
+        let mut scores: Vec<_> = ranked.into_iter().map(|(quality, miner)| (miner, score(quality))).collect();
+        scores.sort_unstable();
+        scores
+    }
+}
