@@ -209,9 +209,9 @@ mod tests {
             let clipped = |i: usize, j: usize| w(i, j).min(c[j]);
             let r: Vec<f64> = (0..m).map(|j| sum(&|i| s(i) * clipped(i, j), n)).collect();
             let incentive: Vec<f64> = r.iter().map(|x| part(*x, r.iter().sum())).collect();
-            for i in 0..n {
-                for j in 0..m {
-                    let (target, b) = (w(i, j) + self.penalty * (clipped(i, j) - w(i, j)), bonds[i][j]);
+            for (i, row) in bonds.iter_mut().enumerate() {
+                for (j, bond) in row.iter_mut().enumerate() {
+                    let (target, b) = (w(i, j) + self.penalty * (clipped(i, j) - w(i, j)), *bond);
                     let rate = match self.liquid {
                         Some((lo, hi, steepness)) if c.iter().any(|&c| c > 0.0) => {
                             let d = if target >= b { (target - c[j]).max(0.0) } else { b - target };
@@ -219,7 +219,7 @@ mod tests {
                         }
                         _ => self.rate,
                     };
-                    bonds[i][j] = (b + rate * (target - b)).min(1.0);
+                    *bond = (b + rate * (target - b)).min(1.0);
                 }
             }
             let held = |j: usize| sum(&|k| bonds[k][j], n);
