@@ -180,7 +180,12 @@ impl Application {
 
     fn absent(&self, height: Height) -> Error {
         let earliest = self.store.earliest();
-        if height < earliest { Error::Pruned { height, earliest } } else { Error::NotFound("block") }
+        // No chain has a block 0.
+        if (Height(1)..earliest).contains(&height) {
+            Error::Pruned { height, earliest }
+        } else {
+            Error::NotFound("block")
+        }
     }
 
     /// States that are offered to those who do not begin with the first block, ascending.

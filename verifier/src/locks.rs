@@ -58,6 +58,8 @@ impl Locked {
 /// Voting power that validators have from stake.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct StakePower {
+    /// In the epoch before: at its last block, that of those who committed it.
+    pub previous: BTreeMap<PublicKey, u64>,
     /// In the running epoch.
     pub current: BTreeMap<PublicKey, u64>,
     /// In the next.
@@ -222,5 +224,6 @@ pub(crate) fn announce_power(state: &mut State) {
     }
     let power = |(key, stake): (PublicKey, u64)| (key, stake.checked_div(per_power).unwrap_or(0));
     let next = stakes.into_iter().map(power).filter(|&(_, power)| power > 0).collect();
-    state.stake_power.current = std::mem::replace(&mut state.stake_power.next, next);
+    let StakePower { previous, current, next: announced } = &mut state.stake_power;
+    *previous = std::mem::replace(current, std::mem::replace(announced, next));
 }

@@ -17,6 +17,7 @@ use assay_proto::{BlockHash, Height};
 use crate::certificate::{self, ValidatorSet};
 use crate::error::Reason;
 use crate::state::{Head, Record, RecordError, State};
+use crate::transition::ends_epoch;
 
 /// A block that is known to be of the chain, from a source that the caller trusts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,10 +103,12 @@ pub fn check_state(state: &State, block: &CommittedBlock) -> Result<(), Snapshot
     Ok(certificate::verify(state.chain_id(), &committers(state), &block.certificate, header)?)
 }
 
-/// Validators of the last block, which may be more than those of the next one.
+/// Validators of the last block: before its evidence, and before the epoch that may begin after it.
 fn committers(state: &State) -> ValidatorSet {
     let height = state.head().height;
+    let power = state.stake_power();
+    let stakes = if ends_epoch(state, height) { &power.previous } else { &power.current };
     let gone =
         |key: &_| state.offenders().any(|(other, offender)| other == key && offender.removed <= height);
-    ValidatorSet::of(state.genesis_block()).without(gone)
+    ValidatorSet::of(state.genesis_block()).plus(stakes).without(gone)
 }
