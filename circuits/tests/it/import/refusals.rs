@@ -286,6 +286,16 @@ fn a_pool_that_would_take_minutes_is_refused() {
     names(&refused(&model), &["comparisons", "limit"]);
 }
 
+/// Windows that are listed one by one are counted first.
+#[test]
+fn padding_that_makes_billions_of_windows_is_refused() {
+    for (operator, last) in [("AveragePool", 65536), ("LpPool", 65536), ("AveragePool", 4096)] {
+        let pool = vec![ints("kernel_shape", &[1, 1]), ints("pads", &[65536, 65536, 65536, last])];
+        let model = Onnx::new(&[1, 1, 3, 3]).node(operator, &["x"], "y", pool).output("y");
+        names(&refused(&model), &["number of", "limit"]);
+    }
+}
+
 #[test]
 fn absurd_shapes_are_refused() {
     let image = || Onnx::new(&[1, 2, 6, 6]);
