@@ -252,7 +252,7 @@ impl Lowering {
         (weights, bias): (&[f32], &[f32]),
         [depth, groups]: [usize; 2],
     ) -> Result<Value, ModelError> {
-        let (taps, outputs) = self.listed(node, geometry, bias.len().saturating_mul(depth))?;
+        let [taps, outputs] = self.listed(node, geometry, bias.len().saturating_mul(depth))?;
         let (area, per_group) = (geometry.from.iter().product::<usize>(), bias.len() / groups);
         let mut rows = Vec::with_capacity(outputs.len() * bias.len());
         for channel in 0..bias.len() {
@@ -302,10 +302,10 @@ impl Lowering {
         node: &NodeProto,
         geometry: &Geometry,
         planes: usize,
-    ) -> Result<(Vec<Vec<usize>>, Vec<Vec<usize>>), ModelError> {
+    ) -> Result<[Vec<Vec<usize>>; 2], ModelError> {
         let sides = geometry.to.iter().chain(&geometry.kernel);
         self.check_taps(node, sides.fold(planes, |taps, &side| taps.saturating_mul(side)))?;
-        Ok((geometry.taps(), geometry.outputs()))
+        Ok([geometry.taps(), geometry.outputs()])
     }
 
     fn check_taps(&self, node: &NodeProto, got: usize) -> Result<(), ModelError> {
@@ -445,7 +445,7 @@ impl Lowering {
             return self.reshape(node, &Value::Wire(y, r#type), &to);
         }
         // A tap in the padding is replaced by one in the image, which changes no maximum.
-        let (taps, outputs) = self.listed(node, geometry, shape[0] * shape[1])?;
+        let [taps, outputs] = self.listed(node, geometry, shape[0] * shape[1])?;
         let area: usize = geometry.from.iter().product();
         self.check_elements(node, &[shape[0] * shape[1], outputs.len(), taps.len()])?;
         let mut index = Vec::new();
@@ -527,7 +527,7 @@ impl Lowering {
     ) -> Result<Value, ModelError> {
         let shape = x.shape();
         let (planes, area) = (shape[0] * shape[1], geometry.from.iter().product::<usize>());
-        let (taps, outputs) = self.listed(node, geometry, planes)?;
+        let [taps, outputs] = self.listed(node, geometry, planes)?;
         let mut rows = Vec::new();
         for plane in 0..planes {
             for out in &outputs {
