@@ -5,7 +5,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use assay_fuzz::CHAIN;
-use assay_proto::block::{Block, BlockHeader, CommitCertificate, CommittedBlock, Precommit};
+use assay_proto::block::{Block, BlockHeader, CommitCertificate, CommittedBlock};
 use assay_proto::genesis::Genesis;
 use assay_proto::job::{Job, Output, Proof};
 use assay_proto::operator::Backup;
@@ -24,7 +24,7 @@ fn seeds() {
     for block in &CHAIN.blocks {
         let CommittedBlock { block: Block { header, transactions }, certificate } = block;
         seeds.extend([block.encode(), block.block.encode(), header.encode(), certificate.encode()]);
-        seeds.push(certificate.precommit.encode());
+        seeds.push(certificate.precommit.vote().encode());
         seeds.extend(transactions.iter().map(|envelope| envelope.payload.clone()));
         seeds.extend(transactions.iter().map(|envelope| wire::Signed::from(envelope).encode_to_vec()));
     }
@@ -65,7 +65,6 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
     message::<Transaction>(bytes);
     message::<BlockHeader>(bytes);
     message::<Block>(bytes);
-    message::<Precommit>(bytes);
     message::<CommitCertificate>(bytes);
     message::<CommittedBlock>(bytes);
     message::<Genesis>(bytes);
@@ -84,7 +83,7 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
         assert!(envelope.open::<Job>(chain).is_err() || signed(&envelope.payload));
         assert!(envelope.open::<Output>(chain).is_err() || signed(&envelope.payload));
         assert!(envelope.open::<Proof>(chain).is_err() || signed(&envelope.payload));
-        let _ = (envelope.open::<Transaction>(chain), envelope.open::<Precommit>(chain));
+        let _ = (envelope.open::<Transaction>(chain), envelope.open::<Vote>(chain));
     }
     if let Ok(written) = str::from_utf8(bytes) {
         text::<PublicKey>(written);

@@ -164,7 +164,8 @@ fn model(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     for index in 0..u.int_in_range(0..=4)? {
         let name = format!("c{index}");
         if u.ratio(1, 3)? {
-            model = model.integers(&name, &many(u, 5, if u.arbitrary()? { size } else { axis })?);
+            let number = if u.arbitrary()? { size } else { axis };
+            model = model.integers(&name, &many(u, 5, number)?);
         } else {
             let dims = many(u, 4, |u| u.int_in_range(1..=3))?;
             let values = (0..dims.iter().product::<i64>()).map(|_| real(u)).collect::<Result<Vec<f32>>>()?;

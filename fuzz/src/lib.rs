@@ -9,7 +9,7 @@ use assay_proto::block::{CommitCertificate, CommitSignature, CommittedBlock, Pre
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
-use assay_proto::transaction::{Body, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
 use assay_proto::{ChainId, Envelope, Height, ModelId, SecretKey};
 use assay_prover::groth16::{Prover, ProvingKey, Secret, setup};
 use assay_verifier::export;
@@ -125,7 +125,12 @@ fn chain() -> Chain {
     let sign =
         |secret: &SecretKey, nonce, body| secret.sign(&chain, Transaction { nonce, body }).into_envelope();
     let verifying_key = HONEST.verifying_key.clone();
-    let model = RegisterModel { model_id, name: "dense".into(), verifying_key };
+    let model = RegisterModel {
+        model_id,
+        name: "dense".into(),
+        verifying_key,
+        proof_system: ProofSystem::Groth16,
+    };
     let registration = RegisterMiner { endpoint: "http://miner:1".into(), model_ids: vec![model_id] };
 
     let trace = HONEST.prover.graph().run(&[INPUT.to_vec()]).expect("the input fits");
@@ -170,7 +175,7 @@ fn chain() -> Chain {
         assert!(proposal.dropped.is_empty(), "{:?}", proposal.dropped);
         let header = &proposal.block.header;
         let precommit = Precommit { height: header.height, round: 0, block_hash: header.hash() };
-        let signature = validator.sign(&chain, precommit).envelope().signature;
+        let signature = validator.sign(&chain, precommit.vote()).envelope().signature;
         let signatures = vec![CommitSignature { validator: validator.public_key(), signature }];
         let certificate = CommitCertificate { precommit, signatures };
         let block = CommittedBlock { block: proposal.block, certificate };

@@ -53,7 +53,8 @@ impl Lowering {
             }
             "SoftmaxCrossEntropyLoss" => {
                 let x = self.operand(node, 0)?;
-                let log = self.log_softmax(node, &x, 1)?;
+                let classes = self.axis(node, 1, x.shape().len())?;
+                let log = self.log_softmax(node, &x, classes)?;
                 let loss = self.likelihood(node, &log)?;
                 return Ok(Some(vec![loss, log]));
             }
@@ -237,7 +238,16 @@ impl Lowering {
         let (shape, classes) = (x.shape(), self.constant(node, 1)?);
         let weights = self.optional_constant(node, 2)?;
         let ignored = super::attribute(node, "ignore_index").map(|attribute| attribute.i);
-        let (count, area) = (shape[1], shape[2..].iter().product::<usize>());
+        let [samples, count, rest @ ..] = shape.as_slice() else {
+            return Err(ModelError::node(
+                node_name(node),
+                "expected a score for every class of every sample",
+            ));
+        };
+        let (count, area) = (*count, rest.iter().product::<usize>());
+        if classes.values.len() != samples * area {
+            return Err(ModelError::node(node_name(node), "classes and scores do not agree"));
+        }
         let (mut index, mut factors) = (Vec::new(), Vec::new());
         for (place, class) in classes.integers().into_iter().enumerate() {
             let valid = usize::try_from(class).ok().filter(|&c| c < count && Some(class) != ignored);

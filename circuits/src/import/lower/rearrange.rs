@@ -157,9 +157,11 @@ impl Lowering {
 
     fn eye(&self, node: &NodeProto) -> Result<Value, ModelError> {
         let x = self.operand(node, 0)?;
-        let shape = x.shape();
-        let k = int(node, "k", 0);
-        let values = indices(&shape, |at| (at[0] as i64 + k == *at.get(1)? as i64).then_some(1));
+        let (shape, k) = (x.shape(), int(node, "k", 0));
+        if shape.len() != 2 {
+            return Err(ModelError::node(node_name(node), "expected a matrix"));
+        }
+        let values = indices(&shape, |at| ((at[0] as i64).saturating_add(k) == at[1] as i64).then_some(1));
         let values = values.into_iter().map(|i| f64::from(i == 1)).collect();
         let r#type =
             attribute(node, "dtype").and_then(|a| Type::of(i32::try_from(a.i).ok()?)).unwrap_or(x.r#type());
@@ -507,6 +509,9 @@ impl Lowering {
     fn scatter_elements(&mut self, node: &NodeProto) -> Result<Value, ModelError> {
         let (from, places) = (self.operand(node, 0)?.shape(), self.constant(node, 1)?);
         let axis = self.axis(node, int(node, "axis", 0), from.len())?;
+        if places.shape.len() != from.len() {
+            return Err(ModelError::node(node_name(node), "indices do not fit the tensor"));
+        }
         let (skip, values) = (strides(&from), places.integers());
         let mut at = Vec::with_capacity(values.len());
         for (i, &value) in values.iter().enumerate() {

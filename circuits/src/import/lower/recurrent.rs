@@ -89,7 +89,7 @@ impl Lowering {
         let invalid = || ModelError::node(node_name(node), "weights and shapes do not agree");
         let batch_first = int(node, "layout", 0) != 0;
         let mut x = self.operand(node, 0)?;
-        if batch_first {
+        if batch_first && x.shape().len() == 3 {
             x = self.permuted(&x, &[1, 0, 2]);
         }
         let [steps, batch, width] = x.shape()[..] else { return Err(invalid()) };
@@ -105,6 +105,7 @@ impl Lowering {
         let hidden = directions.first().map(|d| d.hidden.shape()[0]).ok_or_else(invalid)?;
         let initial = |lowering: &mut Self, index: usize| -> Result<Value, ModelError> {
             match lowering.optional(node, index)? {
+                Some(value) if value.shape().len() != 3 => Err(invalid()),
                 Some(value) if batch_first => Ok(lowering.permuted(&value, &[1, 0, 2])),
                 Some(value) => Ok(value),
                 None => {

@@ -200,7 +200,7 @@ impl Lowering {
     fn place_of_greatest(&mut self, node: &NodeProto) -> Result<Value, ModelError> {
         let mut x = self.operand(node, 0)?;
         let shape = x.shape();
-        let axis = self.axis(node, int(node, "axis", 0), shape.len().max(1))?;
+        let axis = self.axis(node, int(node, "axis", 0), shape.len())?;
         if node.op_type == "ArgMin" {
             x = self.unary(node, &x, |x| x.affine(-1.0, 0.0))?;
         }
@@ -257,8 +257,9 @@ impl Lowering {
         let shape = x.shape();
         let default = if self.opset < 13 { 1 } else { -1 };
         let axis = int(node, "axis", default);
+        // A number has no axis.
         if self.opset >= 13 || shape.is_empty() {
-            return Ok((x.clone(), self.axis(node, axis, shape.len().max(1))?, shape));
+            return Ok((x.clone(), self.axis(node, axis, shape.len())?, shape));
         }
         let axis = if axis == shape.len() as i64 { shape.len() } else { self.axis(node, axis, shape.len())? };
         let flat = [shape[..axis].iter().product(), shape[axis..].iter().product()];

@@ -286,6 +286,26 @@ fn a_pool_that_would_take_minutes_is_refused() {
     names(&refused(&model), &["comparisons", "limit"]);
 }
 
+#[test]
+fn losses_of_scores_without_classes_are_refused() {
+    for operator in ["SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss"] {
+        for (shape, classes) in [(&[5][..], &[1][..]), (&[2, 3], &[0, 1, 2]), (&[2, 3], &[])] {
+            let model = Onnx::new(shape).integers("classes", classes);
+            refused(&model.node(operator, &["x", "classes"], "y", vec![]).output("y"));
+        }
+    }
+}
+
+#[test]
+fn a_number_has_no_axis() {
+    for operator in ["ArgMax", "ArgMin", "Hardmax", "Softmax", "LogSoftmax"] {
+        let model = Onnx::new(&[3]).integers("first", &[0]).integers("none", &[]);
+        let model =
+            model.node("Gather", &["x", "first"], "g", vec![]).node("Reshape", &["g", "none"], "n", vec![]);
+        names(&refused(&model.node(operator, &["n"], "y", vec![]).output("y")), &["axis"]);
+    }
+}
+
 /// Windows that are listed one by one are counted first.
 #[test]
 fn padding_that_makes_billions_of_windows_is_refused() {
