@@ -105,6 +105,8 @@ const WORK: usize = 1 << 28;
 const FEW: usize = 4;
 /// How many times the mean error the greatest may be, in networks with functions and products.
 const WORST: f64 = 4.0;
+/// Greatest error of an output beside its own size, root mean squares both: a cosine of 0.9995.
+const RELATIVE: f64 = 0.03;
 /// How many times the mean error the greatest may be where no width does better.
 const HOPELESS: f64 = 10.0;
 
@@ -133,8 +135,8 @@ pub fn onnx(bytes: &[u8], options: &Options) -> Result<Imported, ModelError> {
     narrowest(&widths, options.max_error, |bits| build(&types::choices(&network, &ports, &activations, bits)))
 }
 
-/// The narrowest width whose measured error is within the tolerance, and the greatest within a few times as much; if
-/// there is none, the one of least error.
+/// The narrowest width whose measured error is within the tolerance, the greatest within a few times as much, and small
+/// beside the outputs' own size; if there is none, the one of least error.
 fn narrowest(
     widths: &[u8],
     tolerance: f64,
@@ -145,7 +147,9 @@ fn narrowest(
     for &bits in widths {
         match build(bits) {
             Ok(imported)
-                if imported.report.error <= tolerance && imported.report.greatest <= WORST * tolerance =>
+                if imported.report.error <= tolerance
+                    && imported.report.greatest <= WORST * tolerance
+                    && imported.report.relative <= RELATIVE =>
             {
                 return Ok(imported);
             }

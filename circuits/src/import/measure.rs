@@ -35,6 +35,9 @@ pub struct Report {
     pub error: f64,
     /// Greatest absolute error of an output on calibration data, as a share of its range.
     pub greatest: f64,
+    /// Root mean square of the worst output's error, as a share of its own root mean square. Of vectors with a few large
+    /// elements it says what a share of their range does not: `1 - relative^2 / 2` is about their cosine.
+    pub relative: f64,
     /// Samples that errors are taken from.
     pub samples: usize,
     /// Rows of the constraint system.
@@ -96,7 +99,13 @@ pub fn report(
     let most = |output: &super::network::Output| {
         greatest[output.activation] / output_range(&activations[output.activation])
     };
+    let relative = |output: &super::network::Output| {
+        let at = output.activation;
+        let size: f64 = activations[at].iter().take(samples).flatten().map(|v| v * v).sum();
+        if squares[at] > 0.0 { (squares[at] / size).sqrt() } else { 0.0 }
+    };
     Ok(Report {
+        relative: network.outputs.iter().map(relative).fold(0.0, f64::max),
         greatest: network.outputs.iter().map(most).fold(0.0, f64::max),
         layers: network.layers.iter().enumerate().map(layer).collect(),
         error: network.outputs.iter().map(error).fold(0.0, f64::max),
