@@ -1,5 +1,6 @@
 //! Fees, burning and locks: what they need, and that no base unit appears or is lost.
 
+use assay_proto::block::CommittedBlock;
 use assay_proto::genesis::{GenesisAccount, Parameters};
 use assay_proto::receipt::Verdict;
 use assay_proto::scores::CommitScores;
@@ -7,6 +8,7 @@ use assay_proto::transaction::{Body, Burn, Purpose};
 use assay_proto::vote::{Equivocation, Vote, VoteKind};
 use assay_proto::{BlockHash, Commitment, Envelope, Epoch, PublicKey, SecretKey, limits};
 use assay_verifier::Reason;
+use assay_verifier::snapshot::{self, SnapshotError};
 use assay_verifier::state::{KeyCache, Record, State};
 use assay_verifier::transition::apply;
 use proptest::prelude::*;
@@ -217,6 +219,27 @@ fn stake_votes_from_the_first_block_of_the_next_but_one_epoch() {
     world.advance(23);
     assert_eq!(world.locked(&client(0), stake(1)), (0, 0));
     assert_eq!(world.balance(&client(0)), 1 << 20);
+}
+
+/// The power of a new epoch is that of who commits after the block that ends the old one, not of who committed it.
+#[test]
+fn a_state_at_the_end_of_an_epoch_was_committed_with_the_power_before_it() {
+    let mut world = staked();
+    world.commit(vec![world.lock(&client(0), stake(1), 5 << 16), world.lock(&client(1), stake(1), 1 << 16)]);
+    let check = |world: &World, signers: &[u8]| {
+        let block = world.blocks.last().unwrap();
+        let certificate = world.certificate(&block.block, signers);
+        snapshot::check_state(&world.state, &CommittedBlock { certificate, ..block.clone() })
+    };
+    world.advance(10);
+    assert!(check(&world, &[0, 2]).is_ok(), "7 of 10");
+    world.advance(11);
+    let refused = check(&world, &[0, 2]).unwrap_err();
+    assert!(
+        matches!(refused, SnapshotError::Rule(Reason::CertificatePower { got: 7, total: 16 })),
+        "{refused}"
+    );
+    assert!(check(&world, &[0, 1]).is_ok(), "13 of 16");
 }
 
 #[test]

@@ -306,6 +306,19 @@ fn a_number_has_no_axis() {
     }
 }
 
+#[test]
+fn operands_with_another_number_of_axes_are_refused() {
+    let vector = Onnx::new(&[4]).node("EyeLike", &["x"], "e", vec![]).node("Add", &["x", "e"], "y", vec![]);
+    names(&refused(&vector.output("y")), &["node e", "expected a matrix"]);
+    let model = Onnx::new(&[2, 3]).integers("i", &[0]).constant("u", &[1], &[1.0]);
+    let model = model.node("ScatterElements", &["x", "i", "u"], "y", vec![]).output("y");
+    names(&refused(&model), &["node y", "indices do not fit"]);
+    let model = Onnx::new(&[2, 3]).weights("w", &[1, 4, 3], -1.0, 1.0).weights("r", &[1, 4, 4], -1.0, 1.0);
+    let recurrent = vec![int("layout", 1), int("hidden_size", 4)];
+    let model = model.node("RNN", &["x", "w", "r"], "y", recurrent).output("y");
+    names(&refused(&model), &["node y", "do not agree"]);
+}
+
 /// Windows that are listed one by one are counted first.
 #[test]
 fn padding_that_makes_billions_of_windows_is_refused() {
