@@ -233,3 +233,30 @@ impl Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the widths 10 and 12, the one that is taken if the narrow one errs so.
+    fn taken(error: f64, greatest: f64, relative: f64) -> usize {
+        let build = |bits: u8| {
+            let (error, greatest, relative) =
+                if bits == 10 { (error, greatest, relative) } else { (0.0, 0.0, 0.0) };
+            let layers = Vec::new();
+            let rows = bits.into();
+            let report =
+                Report { layers, error, greatest, relative, samples: 1, rows, limb_bits: 4, domain: 16 };
+            Ok(Imported { graph: crate::samples::cell(), report })
+        };
+        narrowest(&[10, 12], 0.005, build).unwrap().report.rows
+    }
+
+    #[test]
+    fn a_width_is_narrow_enough_if_its_error_is_small_in_each_of_three_ways() {
+        assert_eq!(taken(0.004, 0.01, 0.02), 10);
+        assert_eq!(taken(0.006, 0.01, 0.02), 12, "of the range");
+        assert_eq!(taken(0.004, 0.03, 0.02), 12, "at worst");
+        assert_eq!(taken(0.004, 0.01, 0.04), 12, "beside the outputs' own size");
+    }
+}
