@@ -103,10 +103,10 @@ impl Application {
         Ok(block)
     }
 
-    /// Makes the next block ahead of its proposal, which drops what may be in none; whether there is a reason for it.
+    /// Makes the next block ahead of its proposal, which drops what may be in none; whether it has transactions.
     pub fn prepare(&self, time_ms: u64) -> Result<bool, Rejection> {
         let block = self.propose(time_ms)?;
-        let wanted = !block.transactions.is_empty() || self.has_work();
+        let wanted = !block.transactions.is_empty();
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(block);
         Ok(wanted)
     }

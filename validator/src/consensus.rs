@@ -145,12 +145,16 @@ impl Agreed for Ledger {
                     () = mempool.arrived() => sleep(self.config.gather()).await,
                     () = sleep_until(due), if self.application.has_work() => return,
                 }
+                // A transaction that was decided before anybody waited for it has left its notice.
+                if mempool.is_empty() {
+                    continue;
+                }
             }
             let application = Arc::clone(&self.application);
             let prepared = tokio::task::spawn_blocking(move || application.prepare(clock::unix_ms())).await;
             match prepared {
-                Ok(Ok(false)) => {}
-                Ok(Ok(true)) => return,
+                Ok(Ok(false)) if Instant::now() < due || !self.application.has_work() => {}
+                Ok(Ok(_)) => return,
                 Ok(Err(error)) => {
                     tracing::error!(error = %assay_verifier::describe(&error), "no block can be made");
                     return;

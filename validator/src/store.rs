@@ -129,8 +129,8 @@ impl Store {
             let block = self.block(height)?.ok_or_else(|| corrupt("a block is missing"))?;
             receipts_of(chain, height, &block.block.transactions)
                 .for_each(|key| batch.delete_cf(receipts, key));
+            batch.delete_cf(blocks, schema::block_key(height));
         }
-        batch.delete_range_cf(blocks, schema::block_key(first), schema::block_key(end));
         // Readers are told before the blocks go. What a crash undoes is deleted again.
         self.earliest.store(end.0, Ordering::Release);
         self.db.write(batch)?;
@@ -157,9 +157,24 @@ impl Store {
             batch.delete_cf(outbox, schema::outbox_key(&entry.job_id, &entry.miner));
         }
         for family in [Family::Undecided, Family::Proposals] {
-            batch.delete_range_cf(self.family(family)?, [0; 8], schema::block_key(height.next()));
+            self.delete_decided(family, height, &mut batch)?;
         }
         self.write(batch)
+    }
+
+    /// Deletes what is kept of a height that is decided now, and of the one before it: some came while that was decided.
+    /// One by one, since every read of a family goes through all its ranges that were deleted lately.
+    fn delete_decided(&self, family: Family, height: Height, batch: &mut WriteBatch) -> Result<(), Error> {
+        let family = self.family(family)?;
+        let (first, end) = (schema::block_key(Height(height.0.saturating_sub(1))), height.next());
+        for entry in self.db.iterator_cf(family, IteratorMode::From(&first, Direction::Forward)) {
+            let (key, _) = entry?;
+            if *key >= schema::block_key(end)[..] {
+                break;
+            }
+            batch.delete_cf(family, key);
+        }
+        Ok(())
     }
 
     /// Keeps a block, durably, until one of its height is decided. `round`: this validator proposes it there.

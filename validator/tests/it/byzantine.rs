@@ -11,6 +11,7 @@ mod withheld;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use assay_proto::block::CommitCertificate;
 use assay_proto::vote::Equivocation;
@@ -23,7 +24,7 @@ use assay_validator::store::Store;
 use assay_validator_bft::{Application as Agreed, Engine, Fault, Proposed, Settings, Verdict};
 use tokio::sync::{mpsc, watch};
 
-use crate::support::network::{Network, agree, calls};
+use crate::support::network::{Network, PATIENCE, agree, calls};
 
 /// Index of the liar among four.
 const LIAR: usize = 3;
@@ -157,9 +158,9 @@ async fn until_proposed(
     mut nonce: u64,
 ) -> u64 {
     let wanted = liar.proposals.load(Ordering::SeqCst) + times;
-    let mut calls = calls(&nodes[0]).await;
+    let (mut calls, began) = (calls(&nodes[0]).await, Instant::now());
     while liar.proposals.load(Ordering::SeqCst) < wanted {
-        assert!(nonce < 200, "the liar is never asked to propose");
+        assert!(began.elapsed() < PATIENCE, "the liar is not asked to propose, {nonce} transfers later");
         calls.submit(&network.chain.transfer(nonce, 1)).await.expect("the others go on");
         nonce += 1;
     }

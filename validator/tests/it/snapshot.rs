@@ -1,9 +1,9 @@
 //! Beginning with a state that another validator gives.
 
-use assay_proto::Height;
 use assay_proto::block::CommittedBlock;
 use assay_proto::client::{Client, ClientOptions};
 use assay_proto::genesis::Parameters;
+use assay_proto::{Height, Root};
 use assay_validator::config::StoreConfig;
 use assay_validator::store::Store;
 use assay_validator::{Error, Node, sync};
@@ -21,13 +21,16 @@ async fn client(node: &Node) -> Client {
     Client::connect(&url, ClientOptions::default()).await.expect("connected")
 }
 
-fn head(node: &Node) -> Trusted {
-    let state = node.application().state();
-    Trusted { height: state.head().height, hash: state.head().hash }
+/// A block that a node has decided, and the state after it.
+struct Past {
+    trusted: Trusted,
+    root: Root,
+    block: CommittedBlock,
+    records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// A node with a model, a miner, receipts and transfers; its last block and the records of the state after it.
-async fn with_history(chain: &Chain) -> (Node, CommittedBlock, Vec<(Vec<u8>, Vec<u8>)>) {
+/// A node with a model, a miner, receipts and transfers, and its last block.
+async fn with_history(chain: &Chain) -> (Node, Past) {
     let mut config = chain.config();
     config.store = StoreConfig { snapshot_blocks: 1, ..StoreConfig::default() };
     // No block that nobody asked for: the last one stays the last one.
@@ -40,9 +43,10 @@ async fn with_history(chain: &Chain) -> (Node, CommittedBlock, Vec<(Vec<u8>, Vec
         calls.submit(&chain.transfer(nonce, 1)).await.expect("committed");
     }
     let state = node.application().state();
-    let block = node.application().block(state.head().height).expect("the last block");
+    let trusted = Trusted { height: state.head().height, hash: state.head().hash };
+    let block = node.application().block(trusted.height).expect("the last block");
     let records = state.records().map(|record| (record.key(), record.value())).collect();
-    (node, block, records)
+    (node, Past { trusted, root: state.root(), block, records })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,10 +96,10 @@ async fn a_wiped_validator_begins_with_a_snapshot_and_goes_on_with_blocks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_whose_records_are_not_those_of_the_trusted_block_is_refused() {
     let chain = Chain::new();
-    let (node, block, records) = with_history(&chain).await;
-    let (trusted, genesis) = (head(&node), || chain.genesis.clone());
+    let (node, Past { trusted, root, block, records }) = with_history(&chain).await;
+    let genesis = || chain.genesis.clone();
     let accepted = accept(genesis(), trusted, &block, records.clone()).expect("the true one");
-    assert_eq!(accepted.root(), node.application().state().root());
+    assert_eq!(accepted.root(), root);
 
     // The head is made from the block, whatever a peer says; every other record counts.
     let is_head = |key: &[u8]| key == [0];
@@ -122,8 +126,7 @@ async fn a_snapshot_whose_records_are_not_those_of_the_trusted_block_is_refused(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_of_another_block_or_with_a_certificate_that_does_not_hold_is_refused() {
     let chain = Chain::new();
-    let (node, block, records) = with_history(&chain).await;
-    let trusted = head(&node);
+    let (node, Past { trusted, block, records, .. }) = with_history(&chain).await;
     let accept =
         |block: &CommittedBlock, trusted| accept(chain.genesis.clone(), trusted, block, records.clone());
     let refusal = |block: &CommittedBlock, trusted| accept(block, trusted).expect_err("refused");
@@ -154,8 +157,8 @@ async fn a_snapshot_of_another_block_or_with_a_certificate_that_does_not_hold_is
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_snapshot_leaves_the_database_as_it_was_and_one_that_is_not_ahead_is_refused() {
     let chain = Chain::new();
-    let (node, _, _) = with_history(&chain).await;
-    let (client, trusted) = (client(&node).await, head(&node));
+    let (node, Past { trusted, root, .. }) = with_history(&chain).await;
+    let client = client(&node).await;
     let folder = chain.dir.path().join("other");
     let fetch = |trusted: Trusted| sync::fetch(&client, chain.genesis.clone(), trusted, &folder, |_| ());
 
@@ -169,7 +172,7 @@ async fn a_refused_snapshot_leaves_the_database_as_it_was_and_one_that_is_not_ah
 
     fetch(trusted).await.expect("fetched");
     let opened = || -> State { Store::open(&folder, &chain.genesis).expect("opens").1 };
-    assert_eq!(opened().root(), node.application().state().root());
+    assert_eq!(opened().root(), root);
     let refused = fetch(trusted).await;
     assert!(matches!(refused, Err(Error::NotBehind { head, height }) if head == height), "{refused:?}");
     assert_eq!(opened().head().height, trusted.height);

@@ -1,6 +1,6 @@
 //! Several validators of one chain, each with its own folder and ports.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use assay_proto::genesis::{GenesisValidator, Parameters};
@@ -43,9 +43,10 @@ impl Network {
         chain.genesis.validators = keys.iter().map(validator).collect();
         chain.genesis.validators.sort_by_key(|validator| validator.public_key);
         chain.validator = keys[0].clone();
-        // Held together, so that no two are the same.
+        // Held together, so that no two are the same, at an address where nobody else takes ports when they are free.
+        let address = address_of_this_process();
         let held: Vec<TcpListener> =
-            keys.iter().map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
+            keys.iter().map(|_| TcpListener::bind((address, 0)).expect("a port")).collect();
         let consensus = held.iter().map(|port| port.local_addr().expect("an address")).collect();
         let network = Self { chain, keys, consensus };
         for (index, key) in network.keys.iter().enumerate() {
@@ -88,6 +89,12 @@ impl Network {
         }
         nodes
     }
+}
+
+/// An address of the loopback interface that no other test uses at the same time.
+fn address_of_this_process() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 1 + (high & 0x3f), middle, low)
 }
 
 /// Waits until a node has caught up.
