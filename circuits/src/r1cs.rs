@@ -17,7 +17,7 @@
 //! row K + T + p            a_p * b_p         = c_p          p in 0..P
 //! row K + T + P + g        a_g * b_g         = 0            g in 0..G
 //! row K + T + P + G + j    (sum of u_k of table j - sum of v_t of table j) * 1 = 0
-//! then                     rows over the whole field ([`field`])
+//! then                     rows over the whole field ([`field`]), products of matrices ([`freivalds`])
 //! ```
 //!
 //! Every table has a sum of its own, so that a row of one never serves a lookup in another.
@@ -29,12 +29,13 @@
 pub mod cells;
 pub mod columns;
 pub mod field;
+pub mod freivalds;
 pub mod tables;
 pub mod witness;
 
 use crate::commitment;
 use crate::domain;
-use crate::ir::{Graph, Port, elements};
+use crate::ir::{Graph, MatMul, Port, elements};
 use crate::linear::Taps;
 use tables::Functions;
 
@@ -64,6 +65,8 @@ pub enum Family {
     EntryRange,
     /// `c = a b` of two activations.
     Product,
+    /// `C s = A (B s)` of matrices.
+    Matrix,
     /// `y^2 <= x` of a root.
     RootLow,
     /// `x < (y + 1)^2` of a root.
@@ -76,7 +79,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Remainder,
         Self::OutputRange,
         Self::Excess,
@@ -87,6 +90,7 @@ impl Family {
         Self::Entry,
         Self::EntryRange,
         Self::Product,
+        Self::Matrix,
         Self::RootLow,
         Self::RootHigh,
         Self::InputRange,
@@ -123,6 +127,8 @@ pub trait System {
     fn gate(&mut self, family: Family, a: &Self::Expr, b: &Self::Expr);
     /// `a * b = c`.
     fn product(&mut self, a: &Self::Expr, b: &Self::Expr, c: &Self::Expr);
+    /// `c = a b` of matrices, in rows after the challenge.
+    fn matrices(&mut self, sizes: &MatMul, matrices: [&[Self::Expr]; 3]);
     /// The next commitment of the statement is to these values of a port.
     fn commit(&mut self, port: &Port, values: &[Self::Expr]);
     /// A node is done.
@@ -154,6 +160,10 @@ pub struct Plan {
     pub field_rows: usize,
     /// Private wires of those rows.
     pub field_wires: usize,
+    /// Rows of products of matrices.
+    pub matrix_rows: usize,
+    /// Private wires of those rows.
+    pub matrix_wires: usize,
     /// Constraints of each node.
     pub nodes: Vec<Cost>,
 }
@@ -167,12 +177,14 @@ pub struct Cost {
     pub products: usize,
     /// Gates.
     pub gates: usize,
+    /// Rows of products of matrices.
+    pub matrix_rows: usize,
 }
 
 impl Cost {
     /// All of them.
     pub fn constraints(&self) -> usize {
-        self.lookups + self.products + self.gates
+        self.lookups + self.products + self.gates + self.matrix_rows
     }
 }
 
@@ -184,9 +196,10 @@ impl Plan {
     }
 
     /// Estimate of proving in additions of points: the quotient's multiplication and transforms take about 32 a point
-    /// of the domain, small scalars 7 a row, and each row of a table is in four full-width multiplications.
+    /// of the domain, small scalars 7 a row, and each row of a table is in four full-width multiplications, each of a
+    /// product of matrices in three.
     pub fn cost(&self) -> usize {
-        32 * self.domain() + 7 * self.rows() + 4 * 26 * self.table()
+        32 * self.domain() + 7 * self.rows() + 4 * 26 * self.table() + freivalds::excess(self.matrix_rows)
     }
 
     /// The plan for a given limb width.
@@ -210,6 +223,8 @@ impl Plan {
             gates: 0,
             field_rows: 0,
             field_wires: 0,
+            matrix_rows: 0,
+            matrix_wires: 0,
             nodes: Vec::new(),
         }
     }
@@ -245,8 +260,13 @@ impl Plan {
         self.first_sum() + 1 + self.functions.len()
     }
 
-    /// Rank-1 rows: those over integers, then those over the field.
+    /// Rank-1 rows: those over integers, then those over the field, then those of products of matrices.
     pub fn rows(&self) -> usize {
+        self.first_matrix_row() + self.matrix_rows
+    }
+
+    /// First row of the products of matrices.
+    pub fn first_matrix_row(&self) -> usize {
         self.integer_rows() + self.field_rows
     }
 
@@ -311,6 +331,10 @@ impl System for Count {
     fn product(&mut self, _a: &(), _b: &(), _c: &()) {
         self.plan.products += 1;
     }
+    fn matrices(&mut self, sizes: &MatMul, _matrices: [&[()]; 3]) {
+        self.plan.matrix_rows += freivalds::rows(sizes);
+        self.plan.matrix_wires += freivalds::wires(sizes);
+    }
     fn commit(&mut self, port: &Port, _values: &[()]) {
         let words = commitment::words(&port.quant, elements(&port.shape));
         self.plan.commitments += 1;
@@ -318,12 +342,13 @@ impl System for Count {
         self.plan.field_wires += field::wires(words);
     }
     fn end_node(&mut self, _node: usize) {
-        let Plan { lookups, products, gates, .. } = self.plan;
-        let total = Cost { lookups, products, gates };
+        let Plan { lookups, products, gates, matrix_rows, .. } = self.plan;
+        let total = Cost { lookups, products, gates, matrix_rows };
         self.plan.nodes.push(Cost {
             lookups: lookups - self.at.lookups,
             products: products - self.at.products,
             gates: gates - self.at.gates,
+            matrix_rows: matrix_rows - self.at.matrix_rows,
         });
         self.at = total;
     }

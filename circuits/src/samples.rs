@@ -169,6 +169,14 @@ pub fn attention() -> Graph {
     valid(chain.then(Op::Max(2), vec![2]).requantize(2, -128, 127))
 }
 
+/// A matrix by itself, transposed first, as large as a product must be for Freivalds' test.
+pub fn matrices() -> Graph {
+    let sizes = MatMul { batch: 1, rows: 8, inner: 8, columns: 8 };
+    let transposed = (0..64).map(|i| i % 8 * 8 + i / 8).collect();
+    let chain = Chain::new(vec![8, 8], -16, 15).then(Op::Select(transposed), vec![8, 8]);
+    valid(chain.with(1, Op::MatMul(sizes), vec![8, 8]).requantize(3, -128, 127))
+}
+
 /// Convolution, max-pool, ReLU, dense: every kind of cell.
 pub fn convolution() -> Graph {
     let weights = (0..2 * 9).map(|i| i * 5 % 23 - 9).collect();

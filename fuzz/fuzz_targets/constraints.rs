@@ -13,6 +13,7 @@ use assay_circuits::ir::{Graph, Op, TensorId};
 use assay_circuits::r1cs::Plan;
 use assay_circuits::r1cs::columns::{Column, Columns};
 use assay_circuits::r1cs::field::FieldWitness;
+use assay_circuits::r1cs::freivalds::FreivaldsWitness;
 use assay_circuits::r1cs::witness::{Forgery, Witness};
 use assay_fuzz::graphs::{self, Operators};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
@@ -75,6 +76,9 @@ fn agree(
         std::iter::successors(Some(point), |power| Some(*power * point)).take(plan.rows()).collect();
     let columns = Columns::new(graph, plan, &lambda, None);
     let integer = |value: &i64| Fr::from(*value);
+    let rho = Fr::from(seed) * Fr::from(seed) + Fr::from(1u64 << 33);
+    let matrices = FreivaldsWitness::new(&witness.matrices, rho, None);
+    assert_eq!([matrices.a.len(), matrices.wires.len()], [plan.matrix_rows, plan.matrix_wires]);
     // The values of a committed port are among the wires.
     let public = if plan.inputs == 0 { &[] } else { inputs };
     let inputs = public.iter().flatten().map(|&value| Fr::from(value));
@@ -82,9 +86,9 @@ fn agree(
         .chain(witness.outputs.iter().map(integer))
         .chain(commitments.iter().copied())
         .chain(witness.wires.iter().map(integer))
-        .chain(field.wires.iter().copied());
+        .chain(field.wires.iter().chain(&matrices.wires).copied());
     let wires = (columns.inputs.iter().chain(&columns.outputs).chain(&columns.commitments))
-        .chain(columns.wires.iter().chain(&columns.field_wires));
+        .chain(columns.wires.iter().chain(&columns.field_wires).chain(&columns.matrix_wires));
     assert_eq!(wires.clone().count(), values.clone().count());
     let from_columns = |side: fn(&Column) -> Fr| {
         let sum: Fr = wires.clone().zip(values.clone()).map(|(column, value)| side(column) * value).sum();
@@ -99,13 +103,20 @@ fn agree(
             rows(plan.first_product(), &mut witness.products.iter().map(|row| integer(&row[side])));
         products + rows(plan.integer_rows(), &mut field.rows.iter().map(|row| row[side]))
     };
+    let from_matrices = |values: &mut dyn Iterator<Item = Fr>| rows(plan.first_matrix_row(), values);
+    let [a, c] = [&matrices.a, &matrices.c].map(|side| from_matrices(&mut side.iter().copied()));
+    let b = from_matrices(&mut matrices.b.iter().map(|b| b.map_or(rho, Fr::from)));
     let gates = |side: fn(&(i64, i64)) -> i64| {
         rows(plan.first_gate(), &mut witness.gates.iter().map(side).map(Fr::from))
     };
     let lookups = rows(0, &mut witness.lookups.iter().map(integer));
-    assert_eq!(from_columns(|column| column.a), from_rows(0) + gates(|(a, _)| *a));
-    assert_eq!(from_columns(|column| column.b), from_rows(1) + gates(|(_, b)| *b) + lookups);
-    assert_eq!(from_columns(|column| column.c), from_rows(2));
+    assert_eq!(from_columns(|column| column.a), from_rows(0) + gates(|(a, _)| *a) + a);
+    let of_challenge = columns.challenge * rho;
+    assert_eq!(
+        from_columns(|column| column.b) + of_challenge,
+        from_rows(1) + gates(|(_, b)| *b) + lookups + b
+    );
+    assert_eq!(from_columns(|column| column.c), from_rows(2) + c);
 }
 
 fn run(u: &mut Unstructured<'_>) -> Result<()> {

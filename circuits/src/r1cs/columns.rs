@@ -11,8 +11,9 @@ use ark_bn254::Fr;
 use ark_ff::{AdditiveGroup, Field, Zero};
 
 use super::field::{self, Committed, FieldSystem};
+use super::freivalds::{self, FreivaldsSystem, Product, Right};
 use super::{Family, Plan, System, cells};
-use crate::ir::{Graph, Port};
+use crate::ir::{Graph, MatMul, Port};
 use crate::linear::Taps;
 
 /// Columns `A_i(tau)`, `B_i(tau)`, `C_i(tau)` of a wire.
@@ -46,11 +47,14 @@ impl Column {
     }
 }
 
-/// Columns of every wire but multiplicities, inverses and the challenge, whose rows do not depend on the model.
+/// Columns of every wire but multiplicities and inverses, whose rows do not depend on the model. Those of the challenge
+/// are here as far as they do.
 #[derive(Clone, Debug)]
 pub struct Columns {
     /// The constant wire.
     pub one: Column,
+    /// The challenge's B side in the rows of products of matrices.
+    pub challenge: Fr,
     /// Public inputs.
     pub inputs: Vec<Column>,
     /// Public outputs, in wire order.
@@ -61,6 +65,8 @@ pub struct Columns {
     pub wires: Vec<Column>,
     /// Private wires of the rows over the field.
     pub field_wires: Vec<Column>,
+    /// Private wires of the rows of products of matrices.
+    pub matrix_wires: Vec<Column>,
     /// The table of each lookup.
     pub lookup_tables: Vec<u32>,
 }
@@ -75,23 +81,29 @@ impl Columns {
             product: plan.first_product(),
             gate: plan.first_gate(),
             field_row: plan.integer_rows(),
+            matrix_row: plan.first_matrix_row(),
             columns: Self {
                 one: Column::default(),
+                challenge: Fr::ZERO,
                 inputs: Vec::with_capacity(plan.inputs),
                 outputs: Vec::with_capacity(plan.outputs),
                 commitments: Vec::with_capacity(plan.commitments),
                 wires: Vec::with_capacity(plan.wires),
                 field_wires: Vec::with_capacity(plan.field_wires),
+                matrix_wires: Vec::with_capacity(plan.matrix_wires),
                 lookup_tables: Vec::with_capacity(plan.lookups),
             },
             accumulators: Vec::new(),
             layers: Vec::new(),
             committed: Vec::new(),
+            matrices: Vec::new(),
             first_entries: plan.functions.first_values().collect(),
         };
         cells::walk(graph, plan.limb_bits, &mut walk);
         let committed = std::mem::take(&mut walk.committed);
         field::walk(&committed, &[], &mut walk);
+        let matrices = std::mem::take(&mut walk.matrices);
+        freivalds::walk(&matrices, &mut walk);
         walk.push_back(graph);
         walk.columns
     }
@@ -105,6 +117,7 @@ enum Var {
     Accumulator(u32),
     Commitment(u32),
     FieldWire(u32),
+    MatrixWire(u32),
 }
 
 /// `constant + sum factor * var`, with integer factors.
@@ -139,10 +152,12 @@ struct Walk<'a> {
     product: usize,
     gate: usize,
     field_row: usize,
+    matrix_row: usize,
     columns: Columns,
     accumulators: Vec<Column>,
     layers: Vec<Layer>,
     committed: Vec<Committed<Combination>>,
+    matrices: Vec<Product<Combination>>,
     /// The first row of each function's table.
     first_entries: Vec<i64>,
 }
@@ -156,6 +171,7 @@ impl Walk<'_> {
             Var::Accumulator(i) => &mut self.accumulators[i as usize],
             Var::Commitment(i) => &mut self.columns.commitments[i as usize],
             Var::FieldWire(i) => &mut self.columns.field_wires[i as usize],
+            Var::MatrixWire(i) => &mut self.columns.matrix_wires[i as usize],
         }
     }
 
@@ -285,8 +301,47 @@ impl System for Walk<'_> {
         self.product += 1;
     }
 
+    fn matrices(&mut self, sizes: &MatMul, matrices: [&[Combination]; 3]) {
+        let matrices = matrices.map(<[Combination]>::to_vec);
+        self.matrices.push(Product { sizes: *sizes, matrices });
+    }
+
     fn commit(&mut self, port: &Port, values: &[Combination]) {
         self.committed.push(Committed::new(port, values));
+    }
+}
+
+impl FreivaldsSystem for Walk<'_> {
+    type Integer = Combination;
+    type Expr = Combination;
+
+    fn lift(&self, integer: &Combination) -> Combination {
+        integer.clone()
+    }
+
+    fn zero(&self) -> Combination {
+        Combination { constant: 0, terms: Vec::new() }
+    }
+
+    fn step(&mut self, sum: &Combination, a: &Combination, b: Right<'_, Combination>) -> Combination {
+        let wire = Self::new_var(&mut self.columns.matrix_wires, Var::MatrixWire).into();
+        self.close(sum, a, b, &wire);
+        wire
+    }
+
+    fn close(&mut self, sum: &Combination, a: &Combination, b: Right<'_, Combination>, total: &Combination) {
+        if self.omit != Some(Family::Matrix) {
+            let lambda = self.lambda[self.matrix_row];
+            let [a_side, b_side, c_side] = Self::sides(lambda);
+            self.add_terms(a, &a_side);
+            match b {
+                Right::Challenge => self.columns.challenge += lambda,
+                Right::Integer(b) => self.add_terms(b, &b_side),
+            }
+            self.add_terms(total, &c_side);
+            self.add_terms(sum, &Column { c: -lambda, ..Column::default() });
+        }
+        self.matrix_row += 1;
     }
 }
 

@@ -1,10 +1,11 @@
 //! The integer assignment of every wire and row, from the trace that the inference left.
 
 use super::field::Committed;
+use super::freivalds::Product;
 use super::{Family, Plan, System, cells};
 use crate::error::ModelError;
 use crate::interpret::Trace;
-use crate::ir::{Graph, Port, TensorId};
+use crate::ir::{Graph, MatMul, Port, TensorId};
 use crate::linear::Taps;
 
 /// Values of the whole constraint system before the challenge.
@@ -22,6 +23,8 @@ pub struct Witness {
     pub products: Vec<[i64; 3]>,
     /// Both factors of every gate; an honest product is 0.
     pub gates: Vec<(i64, i64)>,
+    /// Products of matrices that are shown after the challenge.
+    pub matrices: Vec<Product<i64>>,
     /// How often each table row is looked up.
     pub multiplicities: Vec<u32>,
     /// The values of every committed port, in the order of the statement's commitments.
@@ -79,6 +82,7 @@ impl Witness {
                 rows: Vec::with_capacity(plan.lookups),
                 products: Vec::with_capacity(plan.products),
                 gates: Vec::with_capacity(plan.gates),
+                matrices: Vec::new(),
                 multiplicities: vec![0; plan.table()],
                 committed: Vec::new(),
                 omit: match &source {
@@ -234,6 +238,17 @@ impl System for Integers<'_> {
         if i128::from(row[0]) * i128::from(row[1]) != i128::from(row[2]) {
             self.witness.violations.push(Family::Product);
         }
+    }
+
+    fn matrices(&mut self, sizes: &MatMul, matrices: [&[i64]; 3]) {
+        let [a, b, c] = matrices;
+        let product =
+            |output| -> i128 { sizes.terms(output).map(|(i, j)| i128::from(a[i]) * i128::from(b[j])).sum() };
+        if !self.omits(Family::Matrix) && (0..c.len()).any(|output| product(output) != c[output].into()) {
+            self.witness.violations.push(Family::Matrix);
+        }
+        let matrices = matrices.map(<[i64]>::to_vec);
+        self.witness.matrices.push(Product { sizes: *sizes, matrices });
     }
 
     fn commit(&mut self, port: &Port, values: &[i64]) {

@@ -1,7 +1,9 @@
 //! The constraint system against the interpreter, and against forged witnesses.
 
+use ark_bn254::Fr;
 use assay_circuits::ir::{Combine, Graph, MatMul, Op, elements};
 use assay_circuits::linear::Sparse;
+use assay_circuits::r1cs::freivalds::FreivaldsWitness;
 use assay_circuits::r1cs::witness::{Forgery, Witness};
 use assay_circuits::r1cs::{Family, Plan};
 use assay_circuits::samples::{self, Chain};
@@ -34,6 +36,7 @@ pub fn graph_and_inputs() -> impl Strategy<Value = (Graph, Vec<i32>)> {
         Just(samples::norm()),
         Just(samples::attention()),
         Just(samples::attention().committing(true, false)),
+        Just(samples::matrices()),
     ];
     prop_oneof![dense, conv, samples].prop_flat_map(|graph| {
         let port = &graph.inputs()[0];
@@ -68,6 +71,8 @@ proptest! {
         prop_assert_eq!(witness.lookups.len(), plan.lookups);
         prop_assert_eq!(witness.gates.len(), plan.gates);
         prop_assert_eq!(witness.products.len(), plan.products);
+        let after = FreivaldsWitness::new(&witness.matrices, Fr::from(77u64), None);
+        prop_assert_eq!([after.a.len(), after.wires.len()], [plan.matrix_rows, plan.matrix_wires]);
         let counted: u32 = witness.multiplicities.iter().sum();
         prop_assert_eq!(counted as usize, plan.lookups);
     }

@@ -132,9 +132,9 @@ impl ProvingKey {
             lagrange1: from.points(plan.rows())?,
             lagrange2: from.points(plan.rows())?,
             l1: from.points(plan.wires + plan.table())?,
-            l2: from.points(plan.lookups + plan.table() + plan.field_wires)?,
+            l2: from.points(plan.lookups + plan.table() + plan.field_wires + plan.matrix_wires)?,
             quotient: from.points(plan.domain())?,
-            c_rows: from.points(plan.table() + plan.products + plan.field_rows)?,
+            c_rows: from.points(plan.table() + plan.products + plan.field_rows + plan.matrix_rows)?,
         };
         let digest = from.hash.finalize();
         let mut stored = [0; 32];

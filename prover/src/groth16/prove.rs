@@ -9,6 +9,7 @@ use assay_circuits::interpret::Trace;
 use assay_circuits::ir::{Graph, ModelId};
 use assay_circuits::r1cs::Plan;
 use assay_circuits::r1cs::field::FieldWitness;
+use assay_circuits::r1cs::freivalds::FreivaldsWitness;
 use assay_circuits::r1cs::witness::Witness;
 use assay_verifier::proof::{self, PortValue, Statement, VerifyingKey, groth16};
 use rayon::prelude::*;
@@ -37,6 +38,7 @@ struct Rows {
     table: Vec<Fr>,
     rho: Fr,
     field: FieldWitness,
+    matrices: FreivaldsWitness,
 }
 
 impl Prover {
@@ -114,12 +116,15 @@ impl Prover {
             let r1 = random();
             let c1 = (committed + delta2 * r1).into_affine();
             let rho = proof::challenge(&self.verifying.digest(), statement, &c1);
-            if let Some(rows) = Rows::new(rho, &table, &witness.multiplicities, &field) {
+            let matrices = FreivaldsWitness::new(&witness.matrices, rho, witness.omitted());
+            if let Some(rows) = Rows::new(rho, &table, &witness.multiplicities, &field, matrices) {
                 break (r1, c1, rows);
             }
         };
         let b_rows = self.b_rows(witness, &table);
-        let [_, b_field, c_field] = rows.field_sides();
+        let [_, b_field, c_field] = rows.wide_sides();
+        // The challenge has a point of its own.
+        let b_matrices: Vec<i64> = rows.matrices.b.iter().map(|b| b.unwrap_or(0)).collect();
 
         let (quotient, ((a, l2), (b1, b2))) = rayon::join(
             || self.quotient(witness, &b_rows, &rows),
@@ -128,8 +133,8 @@ impl Prover {
                     || rayon::join(|| self.a_query(witness, &rows), || self.after_challenge(witness, &rows)),
                     || {
                         rayon::join(
-                            || mixed(&self.key.lagrange1, &b_rows, &b_field),
-                            || mixed(&self.key.lagrange2, &b_rows, &b_field),
+                            || mixed(&self.key.lagrange1, &b_rows, &b_field, &b_matrices),
+                            || mixed(&self.key.lagrange2, &b_rows, &b_field, &b_matrices),
                         )
                     },
                 )
@@ -137,7 +142,7 @@ impl Prover {
         );
         let products = witness.products.iter().map(|[_, _, c]| *c);
         let c_rows: Vec<i64> = fixed[witness.wires.len()..].iter().copied().chain(products).collect();
-        let c_side = mixed(&self.key.c_rows, &c_rows, &c_field) + c_lookups;
+        let c_side = mixed(&self.key.c_rows, &c_rows, &c_field, &[]) + c_lookups;
 
         let (r, s) = (random(), random());
         let a: G1Projective = a + alpha + delta2 * r;
@@ -163,16 +168,17 @@ impl Prover {
         let sums = vec![0; self.plan.integer_rows() - self.plan.first_sum()];
         let products = witness.products.iter().map(|[a, _, _]| *a);
         let small: Vec<i64> = products.chain(witness.gates.iter().map(|(a, _)| *a)).chain(sums).collect();
-        let [a_field, _, _] = rows.field_sides();
+        let [a_wide, _, _] = rows.wide_sides();
         let (inverses, small) =
-            rayon::join(|| self.grouped(queries, witness, rows), || mixed(rest, &small, &a_field));
+            rayon::join(|| self.grouped(queries, witness, rows), || mixed(rest, &small, &a_wide, &[]));
         inverses + small
     }
 
     /// `sum_(R2) w_i [K_i/delta2]`.
     fn after_challenge(&self, witness: &Witness, rows: &Rows) -> G1Projective {
-        let (inverses, field) = self.key.l2.split_at(self.plan.first_product());
-        self.grouped(inverses, witness, rows) + msm(field, &rows.field.wires)
+        let (inverses, wide) = self.key.l2.split_at(self.plan.first_product());
+        let wires: Vec<Fr> = rows.field.wires.iter().chain(&rows.matrices.wires).copied().collect();
+        self.grouped(inverses, witness, rows) + msm(wide, &wires)
     }
 
     /// `sum_k u_k P_k + sum_t v_t P_(K+t)`: the inverses take few values, so points are summed by value first.
@@ -193,7 +199,7 @@ impl Prover {
     fn quotient(&self, witness: &Witness, b_rows: &[i64], rows: &Rows) -> G1Projective {
         let size = self.plan.domain();
         let integer = |value: i64| Fr::from(value);
-        let [a_field, b_field, _] = rows.field_sides();
+        let [a_wide, b_field, _] = rows.wide_sides();
         let a = || {
             let mut a = Vec::with_capacity(size);
             a.extend(witness.rows.iter().map(|&row| rows.inverses[row as usize]));
@@ -201,7 +207,7 @@ impl Prover {
             a.extend(witness.products.iter().map(|[a, _, _]| integer(*a)));
             a.extend(witness.gates.iter().map(|(a, _)| integer(*a)));
             a.resize(self.plan.integer_rows(), Fr::ZERO);
-            a.extend(a_field);
+            a.extend(a_wide);
             a.resize(size, Fr::ZERO);
             self.coset.extend(&mut a);
             a
@@ -211,6 +217,7 @@ impl Prover {
             b.extend(b_rows.iter().map(|&value| integer(value)));
             b[..self.plan.first_product()].iter_mut().for_each(|value| *value += rows.rho);
             b.extend(b_field);
+            b.extend(rows.matrices.b.iter().map(|b| b.map_or(rows.rho, integer)));
             b.resize(size, Fr::ZERO);
             self.coset.extend(&mut b);
             b
@@ -231,33 +238,47 @@ fn field_witness(witness: &Witness, statement: &Statement, salts: &[Salt]) -> Fi
     FieldWitness::new(&witness.committed, &salts, commitments.collect(), witness.omitted())
 }
 
-/// Small integers on the first points, field elements on the rest.
+/// Small integers on the first points, field elements on the next ones, small integers on the rest.
 fn mixed<P: SWCurveConfig<ScalarField = Fr>>(
     points: &[Affine<P>],
     small: &[i64],
-    field: &[Fr],
+    wide: &[Fr],
+    last: &[i64],
 ) -> Projective<P> {
     let (first, rest) = points.split_at(small.len());
-    if field.is_empty() {
-        return msm_small(first, small);
+    let (next, rest) = rest.split_at(wide.len());
+    let mut sum = msm_small(first, small);
+    if !wide.is_empty() {
+        sum += msm(next, wide);
     }
-    msm_small(first, small) + msm(rest, field)
+    if !last.is_empty() {
+        sum += msm_small(rest, last);
+    }
+    sum
 }
 
 impl Rows {
-    fn new(rho: Fr, table: &[i64], multiplicities: &[u32], field: &FieldWitness) -> Option<Self> {
+    fn new(
+        rho: Fr,
+        table: &[i64],
+        multiplicities: &[u32],
+        field: &FieldWitness,
+        matrices: FreivaldsWitness,
+    ) -> Option<Self> {
         let mut inverses: Vec<Fr> = table.iter().map(|&e| rho + Fr::from(e)).collect();
         if inverses.iter().any(Fr::is_zero) {
             return None;
         }
         batch_inversion(&mut inverses);
         let table = inverses.iter().zip(multiplicities).map(|(inverse, &m)| *inverse * Fr::from(m)).collect();
-        Some(Self { inverses, table, rho, field: field.clone() })
+        Some(Self { inverses, table, rho, field: field.clone(), matrices })
     }
 
-    /// The sides `a`, `b`, `c` of the rows over the field.
-    fn field_sides(&self) -> [Vec<Fr>; 3] {
-        std::array::from_fn(|side| self.field.rows.iter().map(|row| row[side]).collect())
+    /// The sides `a`, `b`, `c` of the rows over the field, and `a` and `c` of those of products of matrices.
+    fn wide_sides(&self) -> [Vec<Fr>; 3] {
+        let field = |side: usize| self.field.rows.iter().map(move |row| row[side]);
+        let with = |side, rest: &[Fr]| field(side).chain(rest.iter().copied()).collect();
+        [with(0, &self.matrices.a), field(1).collect(), with(2, &self.matrices.c)]
     }
 }
 
@@ -270,11 +291,13 @@ mod tests {
 
     #[test]
     fn a_challenge_that_meets_a_table_row_is_drawn_again() {
+        let rows = |rho, multiplicities: [u32; 4]| {
+            Rows::new(rho, &TABLE, &multiplicities, &FieldWitness::default(), FreivaldsWitness::default())
+        };
         for row in 0..4u64 {
-            assert!(Rows::new(-Fr::from(row), &TABLE, &[0; 4], &FieldWitness::default()).is_none(), "{row}");
+            assert!(rows(-Fr::from(row), [0; 4]).is_none(), "{row}");
         }
-        let rows = Rows::new(Fr::from(1u64), &TABLE, &[0, 3, 0, 2], &FieldWitness::default());
-        let rows = rows.expect("no denominator is 0");
+        let rows = rows(Fr::from(1u64), [0, 3, 0, 2]).expect("no denominator is 0");
         assert_eq!(rows.inverses[1] * Fr::from(2u64), Fr::ONE);
         assert_eq!(rows.table[3] * Fr::from(4u64), Fr::from(2u64));
     }

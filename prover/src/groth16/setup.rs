@@ -111,7 +111,7 @@ fn attempt(
     // The constant is 1 on the B side of the sums, e_t on the B side of table row t, and the C side of every lookup.
     let weighted_table: Fr = table.iter().zip(plan.table_values()).map(|(l, e)| *l * Fr::from(e)).sum();
     let all_lookups: Fr = lookups.iter().sum();
-    let challenge: Fr = all_lookups + table.iter().sum::<Fr>();
+    let challenge: Fr = all_lookups + table.iter().sum::<Fr>() + columns.challenge;
     let one = k(&columns.one) + alpha * (sum_rows.iter().sum::<Fr>() + weighted_table) + all_lookups;
     let public = public_columns(graph, &columns).into_iter().map(k);
     let ic: Vec<Fr> =
@@ -124,7 +124,7 @@ fn attempt(
     let table_sums = plan.table_ranges().into_iter().zip(sum_rows).flat_map(|(rows, sum)| rows.map(|_| *sum));
     let u = lookups.iter().zip(lookup_sums).map(|(l, sum)| beta * (*l + sum));
     let v = table.iter().zip(table_sums).map(|(l, sum)| beta * (*l - sum));
-    let after = u.chain(v).chain(columns.field_wires.iter().map(k));
+    let after = u.chain(v).chain(columns.field_wires.iter().chain(&columns.matrix_wires).map(k));
     let l2: Vec<Fr> = after.map(|x| x * inverse_delta2).collect();
     let quotient: Vec<Fr> = coset.iter().map(|l| -(*l * half_vanishing)).collect();
     let products = &lambda[plan.first_product()..plan.first_gate()];

@@ -54,6 +54,10 @@ fn lies() -> Vec<Lie> {
     let (graph, inputs) = (samples::product(), &[100]);
     let value = wire(&graph, inputs, 7500);
     lies.push(lie(Family::Product, graph, inputs, &[(value, 7000)], &[], &[]));
+    // The square of a matrix with one element, 13.
+    let (graph, inputs) = (samples::matrices(), &ONE_ELEMENT);
+    let value = wire(&graph, inputs, 169);
+    lies.push(lie(Family::Matrix, graph, inputs, &[(value, 150)], &[], &[]));
     // 30^2 + 41^2 = 2581, of which the root is 50; its square follows the lie.
     for (family, root) in [(Family::RootHigh, 47), (Family::RootLow, 53)] {
         let (graph, inputs) = (samples::norm(), &[30, 41]);
@@ -62,6 +66,12 @@ fn lies() -> Vec<Lie> {
     }
     lies
 }
+
+const ONE_ELEMENT: [i32; 64] = {
+    let mut elements = [0; 64];
+    elements[9] = 13;
+    elements
+};
 
 /// The only private wire with this value.
 fn wire(graph: &Graph, inputs: &[i32], value: i64) -> usize {
@@ -110,6 +120,8 @@ fn honest_proofs_of_every_kind_of_cell_hold() {
         samples::function(),
         samples::product(),
         samples::attention(),
+        samples::matrices(),
+        samples::matrices().committing(true, false),
         samples::norm(),
         samples::dense().committing(true, false),
         samples::dense().committing(false, true),
