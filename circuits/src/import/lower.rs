@@ -3,12 +3,14 @@
 //! A tensor is a constant or a *wire*, a view of the network under construction. Every operator is written once, over
 //! both: helpers evaluate what is constant and build layers for the rest.
 
+mod dynamic;
 mod elementwise;
 mod linear;
 mod normalise;
 mod rearrange;
 mod recurrent;
 mod reduce;
+mod top;
 mod window;
 
 use std::collections::HashMap;
@@ -35,6 +37,7 @@ pub fn network(source: &Source) -> Result<Network, ModelError> {
         opset: source.opset,
         ranges: HashMap::new(),
         folded: 0,
+        folded_dynamically: dynamic::Readers::of(graph).folded(graph),
     };
     for (index, input) in source.inputs.iter().enumerate() {
         let view = lowering.builder.input(index);
@@ -100,6 +103,8 @@ struct Lowering {
     ranges: HashMap<String, (f64, f64)>,
     /// Elements of all constants that were computed.
     folded: usize,
+    /// Results of `DynamicQuantizeLinear` that stand for what they were made of.
+    folded_dynamically: Vec<String>,
 }
 
 /// Elements that constant expressions may take in all.
@@ -153,6 +158,8 @@ impl Lowering {
             Self::reduce,
             Self::normalise,
             Self::recurrent,
+            Self::top,
+            Self::dynamic,
         ];
         for family in families {
             if let Some(results) = family(self, node)? {

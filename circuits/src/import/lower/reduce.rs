@@ -277,7 +277,7 @@ fn reduced(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
 }
 
 /// The elements that each result is made of.
-fn groups(shape: &[usize], axes: &[usize]) -> Vec<Vec<u32>> {
+pub(super) fn groups(shape: &[usize], axes: &[usize]) -> Vec<Vec<u32>> {
     let to = reduced(shape, axes, true);
     let skip = strides(&to);
     let mut groups = vec![Vec::new(); to.iter().product()];

@@ -49,11 +49,22 @@ impl Onnx {
     }
 
     /// A node named like its output.
-    pub fn node(mut self, op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> Self {
+    pub fn node(self, op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> Self {
+        self.nodes(op, inputs, &[output], attribute)
+    }
+
+    /// A node with several outputs, named like the first.
+    pub fn nodes(
+        mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attribute: Vec<AttributeProto>,
+    ) -> Self {
         self.graph().node.push(NodeProto {
             input: inputs.iter().map(|&name| name.into()).collect(),
-            output: vec![output.into()],
-            name: output.into(),
+            output: outputs.iter().map(|&name| name.into()).collect(),
+            name: outputs[0].into(),
             op_type: op.into(),
             attribute,
             ..NodeProto::default()
@@ -71,6 +82,12 @@ impl Onnx {
     pub fn integers(mut self, name: &str, values: &[i64]) -> Self {
         let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.graph().initializer.push(tensor(name, DataType::Int64, &[values.len() as i64], raw_data));
+        self
+    }
+
+    /// Unsigned bytes.
+    pub fn bytes_of(mut self, name: &str, dims: &[i64], values: &[u8]) -> Self {
+        self.graph().initializer.push(tensor(name, DataType::Uint8, dims, values.to_vec()));
         self
     }
 

@@ -368,3 +368,76 @@ fn sums_and_products_of_two_activations() {
     let graph = agrees(model, (-1.0, 1.0));
     assert!(graph.nodes().iter().any(|node| node.op == Op::Multiply));
 }
+
+/// A model whose first operator quantises dynamically, its product scaled as exporters write it, or not.
+fn quantised_dynamically(scaled: bool, weights: &[u8]) -> Onnx {
+    let model = Onnx::new(&[2, 12]).bytes_of("w", &[12, 3], weights).bytes_of("wz", &[], &[100]);
+    let model = model.constant("ws", &[], &[0.02]).constant("one", &[], &[1.0]);
+    let model = model.nodes("DynamicQuantizeLinear", &["x"], &["q", "s", "z"], vec![]);
+    let model = model.node("MatMulInteger", &["q", "w", "z", "wz"], "m", vec![]);
+    let model = model.node("Cast", &["m"], "c", vec![int("to", 1)]).node("Mul", &["s", "ws"], "sw", vec![]);
+    model.node("Mul", &["c", if scaled { "sw" } else { "one" }], "y", vec![])
+}
+
+#[test]
+fn dynamic_quantisation_is_folded_where_its_scale_comes_back() {
+    let weights: Vec<u8> = (0..36).map(|i| (i * 41 % 251) as u8).collect();
+    let options = Options { range: (-1.0, 1.0), max_error: MAX_ERROR, ..Options::default() };
+    let bytes = quantised_dynamically(true, &weights).output("y").bytes();
+    let folded = import::onnx(&bytes, &options).unwrap().graph;
+    let plain: Vec<f32> = weights.iter().map(|&w| (f32::from(w) - 100.0) * 0.02).collect();
+    let plain = Onnx::new(&[2, 12]).constant("w", &[12, 3], &plain).node("MatMul", &["x", "w"], "y", vec![]);
+    let plain = import::onnx(&plain.output("y").bytes(), &options).unwrap().graph;
+    for seed in 0..8 {
+        let x = uniform(seed, 24, -1.0, 1.0);
+        let run = |graph: &Graph| {
+            let input = x.iter().map(|&v| graph.inputs()[0].quant.quantize(v)).collect();
+            let output = graph.run(&[input]).unwrap().outputs(graph).concat();
+            output.iter().map(|&q| graph.outputs()[0].port.quant.dequantize(q)).collect::<Vec<f32>>()
+        };
+        for (a, b) in run(&folded).iter().zip(run(&plain)) {
+            assert!((a - b).abs() < 0.02, "{a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn the_greatest_elements_and_their_places() {
+    let model = |axis, k, largest| {
+        let model = Onnx::new(&[3, 6]).integers("k", &[k]);
+        let attributes = vec![int("axis", axis), int("largest", largest)];
+        let model = model.nodes("TopK", &["x", "k"], &["v", "i"], attributes);
+        model.node("Cast", &["i"], "p", vec![int("to", 1)]).output("v").output("p")
+    };
+    for (axis, k, largest) in [(1, 3, 1), (-1, 2, 0), (0, 3, 1), (1, 6, 0)] {
+        let bytes = model(axis, k, largest).bytes();
+        let options = Options { range: (0.0, 15.0), max_error: MAX_ERROR, ..Options::default() };
+        let graph = import::onnx(&bytes, &options).unwrap().graph;
+        // Whole numbers, so that some are equal and each is exact.
+        let x: Vec<f32> = (0..18).map(|i| (i * 7 % 11) as f32).collect();
+        let input = x.iter().map(|&v| graph.inputs()[0].quant.quantize(v)).collect();
+        let outputs = graph.run(&[input]).unwrap().outputs(&graph);
+        let real = |port: usize| -> Vec<f32> {
+            outputs[port].iter().map(|&q| graph.outputs()[port].port.quant.dequantize(q)).collect()
+        };
+        let (values, places) = (real(0), real(1));
+        let (lines, stride, step, size) = if axis == 0 { (6, 1, 6, 3) } else { (3, 6, 1, 6) };
+        for line in 0..lines {
+            let mut order: Vec<usize> = (0..size).collect();
+            let at = |e: usize| x[line * stride + e * step];
+            let sign = if largest == 1 { -1.0 } else { 1.0 };
+            order.sort_by(|&a, &b| (sign * at(a)).total_cmp(&(sign * at(b))));
+            for (rank, &element) in order.iter().take(k as usize).enumerate() {
+                let y = if axis == 0 { rank * 6 + line } else { line * k as usize + rank };
+                assert!(
+                    (places[y] - element as f32).abs() < 0.05,
+                    "{axis} {k} {largest}: place {rank} of {line}"
+                );
+                assert!(
+                    (values[y] - at(element)).abs() < 0.1,
+                    "{axis} {k} {largest}: value {rank} of {line}"
+                );
+            }
+        }
+    }
+}

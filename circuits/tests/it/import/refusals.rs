@@ -508,3 +508,36 @@ fn number() -> impl Strategy<Value = i64> {
         vec![i64::MIN, -(1 << 32), -65536, 1 << 16, 1 << 24, 1 << 31, 1 << 32, 1 << 40, 1 << 62, i64::MAX];
     prop_oneof![-9i64..10, proptest::sample::select(edges)]
 }
+
+/// Folding away a scale that does not come back would give numbers of another size.
+#[test]
+fn dynamic_quantisation_whose_results_are_read_otherwise_is_refused() {
+    let model = || {
+        let model = Onnx::new(&[2, 4]).bytes_of("w", &[4, 3], &[7; 12]).bytes_of("other", &[], &[9]);
+        model.nodes("DynamicQuantizeLinear", &["x"], &["q", "s", "z"], vec![])
+    };
+    let product = |zero: &str| model().node("MatMulInteger", &["q", "w", zero], "m", vec![]);
+    let cast = |zero: &str| product(zero).node("Cast", &["m"], "c", vec![int("to", 1)]);
+    let scaled = |zero: &str| cast(zero).node("Mul", &["c", "s"], "y", vec![]).output("y");
+    assert!(import::onnx(&scaled("z").bytes(), &Options::default()).is_ok());
+    let unscaled = cast("z").constant("one", &[], &[1.0]).node("Mul", &["c", "one"], "y", vec![]).output("y");
+    let cases = [
+        model().output("q"),
+        scaled("z").output("q"),
+        scaled("z").output("z"),
+        scaled("z").output("m"),
+        scaled("z").output("c"),
+        scaled("z").output("s"),
+        scaled("z").node("Neg", &["s"], "n", vec![]).output("n"),
+        scaled("z").node("Mul", &["s", "x"], "n", vec![]).output("n"),
+        scaled("other"),
+        scaled(""),
+        unscaled,
+        cast("z").output("c"),
+        cast("z").node("Mul", &["s", "s"], "y", vec![]).node("Mul", &["c", "y"], "o", vec![]).output("o"),
+        model().node("MatMulInteger", &["q", "q", "z", "z"], "m", vec![]).output("m"),
+    ];
+    for model in cases {
+        names(&refused(&model), &["DynamicQuantizeLinear", "MatMulInteger"]);
+    }
+}
