@@ -24,6 +24,7 @@ mod attributes;
 mod builder;
 mod calibrate;
 mod cost;
+mod fold;
 mod lower;
 mod measure;
 mod network;

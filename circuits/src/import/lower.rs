@@ -5,11 +5,13 @@
 
 mod dynamic;
 mod elementwise;
+mod gather;
 mod linear;
 mod normalise;
 mod rearrange;
 mod recurrent;
 mod reduce;
+mod resize;
 mod top;
 mod window;
 
