@@ -48,6 +48,8 @@ pub struct Application {
     validated: Mutex<BTreeMap<BlockHash, Validated>>,
     /// Made ahead, when it was asked whether there is anything to propose.
     prepared: Mutex<Option<Block>>,
+    /// Held while transactions are judged: what two judge at once, both pay for.
+    judging: Mutex<()>,
     accused: Mutex<BTreeSet<PublicKey>>,
     keeping: StoreConfig,
     snapshots: Snapshots,
@@ -74,6 +76,7 @@ impl Application {
             head: watch::Sender::new(state),
             validated: Mutex::default(),
             prepared: Mutex::default(),
+            judging: Mutex::default(),
             accused: Mutex::default(),
             metrics: Metrics::new()?,
         })
@@ -92,7 +95,9 @@ impl Application {
         let state = self.state();
         let candidates = self.mempool.candidates();
         let envelopes: Vec<Envelope> = candidates.iter().map(|signed| signed.envelope().clone()).collect();
+        let judging = self.judging();
         let proposal = propose(&state, self.public_key(), time_ms, &envelopes, &self.keys)?;
+        drop(judging);
         let Proposal { block, transition, dropped, .. } = proposal;
         for dropped in dropped {
             if let Some(transaction) = candidates.get(dropped.index) {
@@ -124,7 +129,9 @@ impl Application {
             return Ok(hash);
         }
         let began = Instant::now();
+        let judging = self.judging();
         let applied = apply(&self.state(), block, &self.keys);
+        drop(judging);
         self.metrics.checked(began.elapsed(), applied.is_ok());
         self.remember(block.clone(), applied?);
         Ok(hash)
@@ -374,6 +381,10 @@ impl Application {
     }
 
     /// Insertions and removals leave the map whole, so a poisoned lock is still good.
+    fn judging(&self) -> MutexGuard<'_, ()> {
+        self.judging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn validated(&self) -> MutexGuard<'_, BTreeMap<BlockHash, Validated>> {
         self.validated.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -224,7 +224,8 @@ impl Emission {
         Ok((root, to, choice.quant))
     }
 
-    /// A product needs no factor: the choice made the result's step `factor s_a s_b 2^f`.
+    /// The choice made the result's step `factor s_a s_b 2^f`, so a product needs no factor of its own, but its sign and
+    /// a 2 where nothing is to be rounded: no shift is 0.
     fn product(
         &mut self,
         layer: &Layer,
@@ -233,10 +234,13 @@ impl Emission {
     ) -> Result<(TensorId, Shape, QuantParams), ModelError> {
         let operands = layer.inputs.iter().map(|&input| self.activations[input].0).collect();
         let mut tensor = self.push(layer.name.clone(), op, operands, layer.to.clone());
-        if layer.kind.factor() < 0.0 {
-            let negated = Combine { factors: vec![-1], bias: 0 };
-            let name = format!("{}.negated", layer.name);
-            tensor = self.push(name, Op::Combine(negated), vec![tensor], layer.to.clone());
+        let scales = layer.inputs.iter().map(|&input| self.activations[input].2.scale);
+        let unit = layer.kind.factor() * scales.product::<f64>();
+        let factor = (unit * f64::from(1u32 << choice.shift) / choice.quant.scale).round() as i64;
+        if factor != 1 {
+            let combine = Combine { factors: vec![factor], bias: 0 };
+            let name = format!("{}.scaled", layer.name);
+            tensor = self.push(name, Op::Combine(combine), vec![tensor], layer.to.clone());
         }
         Ok((tensor, layer.to.clone(), choice.quant))
     }

@@ -191,10 +191,11 @@ fn choose(
         Kind::Product(_) | Kind::MatMul(..) => {
             let unit = layer.kind.factor().abs()
                 * layer.inputs.iter().map(|&input| types[input].scale).product::<f64>();
-            let shift = (1..=limits::SHIFT).find(|&f| unit * f64::from(1u32 << f) >= quant.scale);
+            let shift = (0..=limits::SHIFT).find(|&f| unit * f64::from(1u32 << f) >= quant.scale);
             let shift = shift.unwrap_or(limits::SHIFT);
             Choice {
-                shift,
+                // A product that needs no rounding is doubled, and halved by the least shift there is.
+                shift: shift.max(1),
                 quant: QuantParams { scale: unit * f64::from(1u32 << shift), ..quant },
                 argument: None,
             }

@@ -441,3 +441,17 @@ fn the_greatest_elements_and_their_places() {
         }
     }
 }
+
+#[test]
+fn products_of_whole_numbers_are_exact() {
+    let model = Onnx::new(&[6]).integers("back", &[5, 4, 3, 2, 1, 0]).node("Floor", &["x"], "f", vec![]);
+    let model = model.node("Gather", &["f", "back"], "g", vec![]).node("Mul", &["f", "g"], "y", vec![]);
+    let options = Options { range: (0.0, 15.0), max_error: 0.05, ..Options::default() };
+    let graph = import::onnx(&model.output("y").bytes(), &options).unwrap().graph;
+    let numbers = [1, 14, 3, 7, 5, 11];
+    let input = numbers.iter().map(|&n| graph.inputs()[0].quant.quantize(n as f32 + 0.5)).collect();
+    let output = graph.run(&[input]).unwrap().outputs(&graph).concat();
+    let real: Vec<f32> = output.iter().map(|&q| graph.outputs()[0].port.quant.dequantize(q)).collect();
+    let expected: Vec<f32> = (0..6).map(|i| (numbers[i] * numbers[5 - i]) as f32).collect();
+    assert_eq!(real, expected);
+}
