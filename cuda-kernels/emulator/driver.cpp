@@ -2,9 +2,10 @@
 // LD_LIBRARY_PATH says, by the very programs that run on a real driver.
 //
 //     device 0        works
-//     device 1        computes wrong: every fifth kernel is not run
+//     device 1        computes wrong: a bit of everything that is copied back is another
 //     device 2        has 1 MiB of memory
 //     device 3 + i    is lost at its 4^i-th kernel after it was opened, i in 0 .. 5
+//     device 9        computes wrong as device 1 does, from its 150th kernel on
 //
 // Memory is garbage at first, and what a kernel writes beyond a buffer is found when the buffer is freed.
 #include "emulator.h"
@@ -20,7 +21,7 @@ namespace {
 
 constexpr int SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_CONTEXT = 201,
               NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719;
-constexpr int DEVICES = 9;
+constexpr int DEVICES = 10;
 constexpr size_t GUARD = 256, SMALL = 1 << 20, LARGE = (size_t)8 << 30;
 constexpr unsigned char GARBAGE = 0xCD, CANARY = 0xA5;
 
@@ -138,6 +139,8 @@ API cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes) {
     ENTER;
     if (!inside(from, bytes)) return INVALID_VALUE;
     memcpy(to, (const void *)from, bytes);
+    int device = number(current);
+    if (device == 1 || (device == 9 && current->kernels >= 150)) *static_cast<unsigned char *>(to) ^= 4;
     return SUCCESS;
 }
 API cuMemsetD8_v2(uint64_t to, unsigned char value, size_t bytes) {
@@ -184,9 +187,8 @@ API cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
     if (threads_y != 1 || threads_z != 1 || shared) return INVALID_VALUE;
     uint64_t kernel = ++current->kernels;
     int device = number(current);
-    if (device == 1 && kernel % 5 == 0) return SUCCESS;
     // As on a device, whoever asks next hears of it.
-    if (device >= 3 && kernel >= (uint64_t)1 << 2 * (device - 3)) return current->error = ILLEGAL_ADDRESS, SUCCESS;
+    if (device >= 3 && device < 9 && kernel >= (uint64_t)1 << 2 * (device - 3)) return current->error = ILLEGAL_ADDRESS, SUCCESS;
     unsigned blocks[3] = {x, y, z};
     if (!emulator::launch(*static_cast<emulator::Kernel *>(function), blocks, threads, parameters))
         current->error = LAUNCH_FAILED;

@@ -8,6 +8,9 @@ pub enum DeviceError {
     /// The program was built without the feature `cuda`.
     #[error("this program was built without the feature `cuda`")]
     NotBuilt,
+    /// The device failed before and is used no more.
+    #[error("the device failed before and is used no more")]
+    GivenUp,
     /// There is no driver or no device.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
