@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use assay_cuda_kernels::work::Work;
 use assay_cuda_kernels::{DeviceError, Gpu};
+
+pub use assay_cuda_kernels::work::Work;
 
 /// Time that the measurement of a device may take, about.
 const MEASURED: Duration = Duration::from_millis(200);

@@ -24,6 +24,7 @@ fn answers(accelerator: &Arc<Accelerator>) -> bool {
     let key: VerifyingKey = prover.verifying_key().clone();
     let worker =
         CudaWorker::new([prover], Arc::clone(accelerator)).map_err(|(_, error)| error).expect("room");
+    assert_eq!(worker.backend(), accelerator.to_string());
     let [model] = worker.models()[..] else { panic!("one model") };
     let inputs = vec![vec![3, 200, 17]];
     let inference = worker.infer(&model, &inputs).expect("an answer");
