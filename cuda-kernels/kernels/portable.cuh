@@ -3,7 +3,7 @@
 //
 //     KERNEL(name)(parameters) { .. }   EXPORT(name)
 //     SHARED(T, name, count)            memory of the block; the emulator fills it with garbage for each block
-//     BARRIER(site)                     all threads of the block; sites are numbered so that tests can leave one out
+//     BARRIER(site)                     all threads of the block; sites are numbered from 1, so that tests can leave one out
 //     THREAD, THREADS, BLOCK_X ..       numbers of the thread and its block
 //
 // Rules: no thread returns before a barrier that others reach; shared and global memory is written before it is read.
