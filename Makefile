@@ -36,7 +36,7 @@ LOAD_ARGS ?= 5000
 FUZZ_TARGETS ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup demo devnet test test-slow fmt lint verifier bench bench-steps load peers plot regenerate onnx-check onnx-models grpc-check fuzz
+.PHONY: ptx cuda-check help setup demo devnet test test-slow fmt lint verifier bench bench-steps load peers plot regenerate onnx-check onnx-models grpc-check fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,12 @@ onnx-models: setup ## import and prove networks of others, from PyPI (needs espe
 grpc-check: setup ## call a validator with a gRPC client of others (installs buf into .venv)
 	scripts/progress cargo build $(WORKSPACE) --bin assay
 	scripts/grpc-check
+
+ptx: ## compile the kernels to PTX and keep their digests (needs clang-19)
+	scripts/ptx
+
+cuda-check: setup ## the feature `cuda`: lints, and the tests of devices on an emulator, in three orders of threads
+	scripts/cuda-check
 
 fuzz: setup ## feed every decoder arbitrary bytes (nightly Rust; FUZZ_SECONDS=.. FUZZ_TARGETS="..")
 	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use assay_proto::client::{Client, ClientError, ClientOptions, ClientTls};
 use assay_proto::{ChainId, SecretKey};
+use assay_prover::backend::{Backend, Choice};
 use assay_prover::cpu::CpuWorker;
+use assay_prover::cuda::CudaWorker;
+use assay_prover::prover::Prover;
 use assay_prover::service::{Miner, MinerConfig, Registration, register};
 use assay_prover::worker::Worker;
 
@@ -52,6 +55,13 @@ pub struct Arguments {
     /// Seconds to wait for the validator to be up
     #[arg(long, default_value_t = 60)]
     patience: u64,
+    /// What runs models and makes Groth16 proofs: auto, cpu or cuda:N; a device that fails later is replaced by the
+    /// processor. Devices need a program that was built with the feature `cuda`
+    #[arg(long, default_value_t = Choice::Auto)]
+    device: Choice,
+    /// MiB of the device's memory that may be taken [default: all]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    device_memory: Option<u32>,
     #[command(flatten)]
     logs: Logs,
 }
@@ -64,13 +74,14 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         provers.push(prove::load(path, model::load(path)?, &arguments.keys, None)?);
     }
     arguments.logs.start()?;
-    let worker = CpuWorker::new(provers);
-    say_devices(&worker.backend());
+    let memory = arguments.device_memory.map(|mib| mib as usize * (1 << 20));
+    let worker = worker(provers, arguments.device, memory)?;
+    tracing::info!(backend = worker.backend(), "what computes");
     tokio::runtime::Runtime::new().context("the runtime")?.block_on(serve(arguments, secret, worker))?;
     Ok(Answer::Yes)
 }
 
-async fn serve(arguments: Arguments, secret: SecretKey, worker: CpuWorker) -> Result<()> {
+async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>) -> Result<()> {
     let tls = arguments.tls.read()?;
     let patience = Duration::from_secs(arguments.patience);
     // Once told to stop it does, whatever it is waiting for.
@@ -86,7 +97,7 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: CpuWorker) -> Re
     let models = worker.models();
     let config =
         MinerConfig { listen: arguments.listen, chain_id: chain_id.clone(), queue_capacity: arguments.queue };
-    let miner = Miner::start(config, secret.clone(), Arc::new(worker)).await?;
+    let miner = Miner::start(config, secret.clone(), worker).await?;
     writeln!(std::io::stdout(), "listening on {}", miner.local_addr())?;
     let endpoint = arguments.public.unwrap_or_else(|| format!("http://{}", miner.local_addr()));
     let registration =
@@ -135,18 +146,16 @@ async fn chain_of(
     }
 }
 
-/// Says what proofs run on, and which devices are there.
-fn say_devices(backend: &str) {
-    match assay_cuda_kernels::probe() {
-        Ok(devices) => {
-            for device in devices {
-                tracing::info!(
-                    backend,
-                    device = device.name,
-                    "a CUDA device is there; this version proves without it"
-                );
-            }
+/// The worker on what was chosen. A device that was named must take the models and keys; one that was found need not.
+fn worker(provers: Vec<Prover>, choice: Choice, memory: Option<usize>) -> Result<Arc<dyn Worker>> {
+    let backend = Backend::open(choice, memory).with_context(|| format!("--device {choice}"))?;
+    let Backend::Cuda(accelerator) = backend else { return Ok(Arc::new(CpuWorker::new(provers))) };
+    match CudaWorker::new(provers, accelerator) {
+        Ok(worker) => Ok(Arc::new(worker)),
+        Err((provers, reason)) if choice == Choice::Auto => {
+            tracing::warn!(%reason, "the models stay off the device");
+            Ok(Arc::new(CpuWorker::new(provers)))
         }
-        Err(reason) => tracing::info!(backend, %reason, "no CUDA device"),
+        Err((_, reason)) => Err(reason).with_context(|| format!("--device {choice}: the models and keys")),
     }
 }

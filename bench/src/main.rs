@@ -2,6 +2,7 @@
 
 mod demo;
 mod digits;
+mod gpu;
 mod layout;
 mod load;
 mod models;
@@ -34,6 +35,8 @@ enum Command {
     /// A validator of `load`
     #[command(hide = true)]
     LoadNode(load::NodeArguments),
+    /// Sums of points, transforms, inference and proofs on the processor and on a CUDA device
+    Gpu(gpu::Arguments),
     /// Draw the halo2 circuit of a model
     Layout(layout::Arguments),
     /// EZKL and this prover in turn on the same ONNX files, and the ratios
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Prove(arguments) => prove::run(arguments),
         Command::Load(arguments) => load::run(arguments),
         Command::LoadNode(arguments) => load::serve(arguments),
+        Command::Gpu(arguments) => gpu::run(&arguments),
         Command::Layout(arguments) => layout::run(arguments),
         Command::Peers(arguments) => peers::run(arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),

@@ -1,8 +1,24 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(not(feature = "cuda"))]
+#[path = "absent.rs"]
+mod session;
+#[cfg(feature = "cuda")]
+mod session;
+
 mod driver;
+mod error;
+mod gpu;
+mod kernel;
+pub mod msm;
+pub mod tensor;
+pub mod transform;
+pub mod work;
 
 use std::fmt;
+
+pub use error::DeviceError;
+pub use gpu::Gpu;
 
 /// Devices that are described at most; a driver that counts more is not believed.
 pub const MAX_DEVICES: usize = 64;

@@ -21,15 +21,15 @@ impl CpuWorker {
         Self { provers: provers.map(|prover: Prover| (prover.model_id(), prover)).collect() }
     }
 
-    fn prover(&self, model: &ModelId) -> Result<&Prover, WorkerError> {
+    pub(crate) fn prover(&self, model: &ModelId) -> Result<&Prover, WorkerError> {
         self.provers.get(model).ok_or(WorkerError::UnknownModel(*model))
     }
 }
 
 /// What is kept between the answer and its proof.
-struct Run {
-    model: ModelId,
-    trace: Trace,
+pub(crate) struct Run {
+    pub(crate) model: ModelId,
+    pub(crate) trace: Trace,
 }
 
 impl Worker for CpuWorker {

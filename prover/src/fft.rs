@@ -43,6 +43,11 @@ impl Coset {
         domain::root(2 * size)
     }
 
+    /// The powers of the root of unity, and `g^i / n`, one a point each: what a device needs for the same.
+    pub fn tables(&self) -> (Vec<Fr>, &[Fr]) {
+        (powers(Fr::ONE, domain::root(self.size), self.size), &self.shift)
+    }
+
     /// Values on `H` to values on `g H`, in place.
     pub fn extend(&self, values: &mut Vec<Fr>) {
         // The inverse transform is the transform with the order of the points reversed, over n; the division is in

@@ -17,6 +17,7 @@
 
 pub mod key;
 pub mod prove;
+mod resident;
 pub mod setup;
 
 use ark_bn254::Fr;

@@ -1,12 +1,16 @@
 //! A model with its key in either proof system.
 
+use std::sync::Arc;
+
 use assay_circuits::commitment::{self, Salt};
 use assay_circuits::error::ModelError;
 use assay_circuits::halo2::halo2_proofs::plonk;
 use assay_circuits::interpret::Trace;
 use assay_circuits::ir::{Graph, ModelId, Port, Visibility};
+use assay_cuda_kernels::DeviceError;
 use assay_verifier::proof::{PortValue, ProofError, Statement, VerifyingKey};
 
+use crate::backend::Accelerator;
 use crate::{groth16, halo2};
 
 /// Why no proof was made.
@@ -65,6 +69,25 @@ impl Prover {
         match self {
             Self::Groth16(prover) => prover.verifying_key(),
             Self::Halo2(prover) => prover.verifying_key(),
+        }
+    }
+
+    /// Copies the key to a device, where the proof system has kernels for it: halo2 keeps to the processor.
+    ///
+    /// # Errors
+    /// If the key does not fit or the device fails; the prover then stays where it was.
+    pub fn move_to(&mut self, accelerator: &Arc<Accelerator>) -> Result<(), DeviceError> {
+        match self {
+            Self::Groth16(prover) => prover.move_to(accelerator),
+            Self::Halo2(_) => Ok(()),
+        }
+    }
+
+    /// Gives the device's memory back; the processor goes on.
+    pub fn leave_device(&mut self) {
+        match self {
+            Self::Groth16(prover) => prover.leave_device(),
+            Self::Halo2(_) => {}
         }
     }
 

@@ -270,3 +270,16 @@ fn infer_refuses_wrong_input_before_it_asks() {
     let (x, poor) = (path("x.npy"), path("miner.key"));
     assay!("infer --endpoint {url} --model digits --input {x} --key {poor}").refused("holds 0, 1 are needed");
 }
+
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_miner_refuses_a_device_that_it_cannot_use() {
+    let chain = Chain::new();
+    let path = |name: &str| chain.files.path(name);
+    let (key, model, keys) = (path("miner.key"), path("digits.assay"), path("keys"));
+    let miner = format!("miner --key {key} --model {model} --keys {keys} --validator http://127.0.0.1:1");
+    assay!("{miner} --device cuda:0")
+        .refused("--device cuda:0: this program was built without the feature `cuda`");
+    let ran = assay!("{miner} --device gpu");
+    assert!(ran.code == Some(2) && ran.stderr.contains("expected auto, cpu or cuda:N"), "{ran:?}");
+}

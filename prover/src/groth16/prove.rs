@@ -1,8 +1,10 @@
 //! From a trace to a proof.
 
+use std::sync::Arc;
+
 use ark_bn254::{Fr, G1Projective, G2Projective};
 use ark_ec::CurveGroup;
-use ark_ec::short_weierstrass::{Affine, Projective, SWCurveConfig};
+use ark_ec::short_weierstrass::Projective;
 use ark_ff::{AdditiveGroup, Zero, batch_inversion};
 use assay_circuits::commitment::Salt;
 use assay_circuits::interpret::Trace;
@@ -11,13 +13,16 @@ use assay_circuits::r1cs::Plan;
 use assay_circuits::r1cs::field::FieldWitness;
 use assay_circuits::r1cs::freivalds::FreivaldsWitness;
 use assay_circuits::r1cs::witness::Witness;
+use assay_cuda_kernels::DeviceError;
 use assay_verifier::proof::{self, PortValue, Statement, VerifyingKey, groth16};
 use rayon::prelude::*;
 
 use super::key::ProvingKey;
 use super::random;
+use super::resident::{KeyBases, Resident};
+use crate::backend::Accelerator;
+use crate::bases::{Bases, Curve};
 use crate::fft::Coset;
-use crate::msm::{group_sums, msm, msm_small};
 use crate::prover::{ProveError, statement};
 
 /// A model with its key, ready to prove.
@@ -28,6 +33,8 @@ pub struct Prover {
     key: ProvingKey,
     verifying: VerifyingKey,
     coset: Coset,
+    /// The key on a device.
+    resident: Option<Resident>,
 }
 
 /// The values of all rows after the challenge.
@@ -47,7 +54,25 @@ impl Prover {
         let plan = Plan::with_limb_bits(&graph, key.limb_bits);
         let verifying = groth16::VerifyingKey::decode(key.verifying_key()).map(VerifyingKey::Groth16)?;
         let coset = Coset::new(plan.domain());
-        Ok(Self { graph, plan, key, verifying, coset })
+        Ok(Self { graph, plan, key, verifying, coset, resident: None })
+    }
+
+    /// Copies the key to a device, which then multiplies and transforms; the same randomness makes the same proof there.
+    ///
+    /// # Errors
+    /// If the key does not fit; the prover then stays where it was.
+    pub fn move_to(&mut self, accelerator: &Arc<Accelerator>) -> Result<(), DeviceError> {
+        self.resident = Some(Resident::new(accelerator, &self.key, &self.coset)?);
+        Ok(())
+    }
+
+    /// Gives the device's memory back; the processor goes on.
+    pub fn leave_device(&mut self) {
+        self.resident = None;
+    }
+
+    fn device(&self) -> Option<&Resident> {
+        self.resident.as_ref().filter(|resident| resident.accelerator().gpu().is_some())
     }
 
     /// The model.
@@ -84,9 +109,18 @@ impl Prover {
         }
         let witness = Witness::new(&self.graph, &self.plan, trace)?;
         let statement = self.statement(trace, job, salts);
-        let proof = self.prove_witness(&witness, &statement, salts);
-        proof::verify(&self.verifying, &statement, &proof).map_err(ProveError::SelfCheck)?;
-        Ok((statement, proof))
+        loop {
+            let used = self.device();
+            let proof = self.prove_witness(&witness, &statement, salts);
+            match (proof::verify(&self.verifying, &statement, &proof), used) {
+                (Ok(()), _) => return Ok((statement, proof)),
+                // Given up, it is not used the second time.
+                (Err(_), Some(resident)) => {
+                    resident.accelerator().give_up("a proof made with it does not verify")
+                }
+                (Err(error), None) => return Err(ProveError::SelfCheck(error)),
+            }
+        }
     }
 
     /// What a proof of this trace says.
@@ -99,6 +133,18 @@ impl Prover {
 
     /// Proves whatever witness it is given; the proof holds only if the witness does.
     pub fn prove_witness(&self, witness: &Witness, statement: &Statement, salts: &[Salt]) -> Vec<u8> {
+        self.prove_with(witness, statement, salts, &mut random)
+    }
+
+    /// Proves with field elements from elsewhere as randomness: for tests that compare two provers. Two proofs from the
+    /// same randomness, and any from known randomness, reveal the witness.
+    pub fn prove_with(
+        &self,
+        witness: &Witness,
+        statement: &Statement,
+        salts: &[Salt],
+        random: &mut dyn FnMut() -> Fr,
+    ) -> Vec<u8> {
         let [alpha, beta, delta1, delta2, challenge1, c_lookups] = self.key.g1;
         let [beta2, delta2_2, challenge2] = self.key.g2;
 
@@ -108,7 +154,8 @@ impl Prover {
             .copied()
             .chain(witness.multiplicities.iter().map(|&m| i64::from(m)))
             .collect();
-        let committed = msm_small(&self.key.l1, &fixed);
+        let bases = self.bases();
+        let committed = bases.l1.msm_small(&fixed);
         // A denominator that is 0 has chance 2^-240; another blinding gives another challenge.
         let field = field_witness(witness, statement, salts);
         let table: Vec<i64> = self.plan.table_values().collect();
@@ -133,8 +180,8 @@ impl Prover {
                     || rayon::join(|| self.a_query(witness, &rows), || self.after_challenge(witness, &rows)),
                     || {
                         rayon::join(
-                            || mixed(&self.key.lagrange1, &b_rows, &b_field, &b_matrices),
-                            || mixed(&self.key.lagrange2, &b_rows, &b_field, &b_matrices),
+                            || mixed(bases.lagrange1, &b_rows, &b_field, &b_matrices),
+                            || mixed(bases.lagrange2, &b_rows, &b_field, &b_matrices),
                         )
                     },
                 )
@@ -142,7 +189,7 @@ impl Prover {
         );
         let products = witness.products.iter().map(|[_, _, c]| *c);
         let c_rows: Vec<i64> = fixed[witness.wires.len()..].iter().copied().chain(products).collect();
-        let c_side = mixed(&self.key.c_rows, &c_rows, &c_field, &[]) + c_lookups;
+        let c_side = mixed(bases.c_rows, &c_rows, &c_field, &[]) + c_lookups;
 
         let (r, s) = (random(), random());
         let a: G1Projective = a + alpha + delta2 * r;
@@ -164,35 +211,21 @@ impl Prover {
 
     /// `sum_row a_row [lambda_row]`; the sum rows are 0.
     fn a_query(&self, witness: &Witness, rows: &Rows) -> G1Projective {
-        let (queries, rest) = self.key.lagrange1.split_at(self.plan.first_product());
+        let (queries, rest) = self.bases().lagrange1.split_at(self.plan.first_product());
         let sums = vec![0; self.plan.integer_rows() - self.plan.first_sum()];
         let products = witness.products.iter().map(|[a, _, _]| *a);
         let small: Vec<i64> = products.chain(witness.gates.iter().map(|(a, _)| *a)).chain(sums).collect();
         let [a_wide, _, _] = rows.wide_sides();
         let (inverses, small) =
-            rayon::join(|| self.grouped(queries, witness, rows), || mixed(rest, &small, &a_wide, &[]));
+            rayon::join(|| grouped(queries, witness, rows), || mixed(rest, &small, &a_wide, &[]));
         inverses + small
     }
 
     /// `sum_(R2) w_i [K_i/delta2]`.
     fn after_challenge(&self, witness: &Witness, rows: &Rows) -> G1Projective {
-        let (inverses, wide) = self.key.l2.split_at(self.plan.first_product());
+        let (inverses, wide) = self.bases().l2.split_at(self.plan.first_product());
         let wires: Vec<Fr> = rows.field.wires.iter().chain(&rows.matrices.wires).copied().collect();
-        self.grouped(inverses, witness, rows) + msm(wide, &wires)
-    }
-
-    /// `sum_k u_k P_k + sum_t v_t P_(K+t)`: the inverses take few values, so points are summed by value first.
-    fn grouped<P: SWCurveConfig<ScalarField = Fr>>(
-        &self,
-        points: &[Affine<P>],
-        witness: &Witness,
-        rows: &Rows,
-    ) -> Projective<P> {
-        let (lookups, table) = points.split_at(witness.rows.len());
-        let mut bases = group_sums(lookups, &witness.rows, rows.inverses.len());
-        bases.extend(table);
-        let scalars: Vec<Fr> = rows.inverses.iter().chain(&rows.table).copied().collect();
-        msm(&bases, &scalars)
+        grouped(inverses, witness, rows) + wide.msm(&wires)
     }
 
     /// The part of `[h Z/delta2]` that comes from `D = A B` on the coset.
@@ -209,7 +242,6 @@ impl Prover {
             a.resize(self.plan.integer_rows(), Fr::ZERO);
             a.extend(a_wide);
             a.resize(size, Fr::ZERO);
-            self.coset.extend(&mut a);
             a
         };
         let b = || {
@@ -219,12 +251,19 @@ impl Prover {
             b.extend(b_field);
             b.extend(rows.matrices.b.iter().map(|b| b.map_or(rows.rho, integer)));
             b.resize(size, Fr::ZERO);
-            self.coset.extend(&mut b);
             b
         };
-        let (mut a, b) = rayon::join(a, b);
+        let (mut a, mut b) = rayon::join(a, b);
+        if let Some(sum) = self.device().and_then(|resident| resident.quotient(&a, &b)) {
+            return sum;
+        }
+        rayon::join(|| self.coset.extend(&mut a), || self.coset.extend(&mut b));
         a.par_iter_mut().zip(&b).with_min_len(1024).for_each(|(a, b)| *a *= b);
-        msm(&self.key.quotient, &a)
+        self.bases().quotient.msm(&a)
+    }
+
+    fn bases(&self) -> KeyBases<'_> {
+        KeyBases::new(&self.key, self.device())
     }
 }
 
@@ -238,21 +277,22 @@ fn field_witness(witness: &Witness, statement: &Statement, salts: &[Salt]) -> Fi
     FieldWitness::new(&witness.committed, &salts, commitments.collect(), witness.omitted())
 }
 
+/// `sum_k u_k P_k + sum_t v_t P_(K+t)`: the inverses take few values, so points are summed by value first.
+fn grouped<P: Curve>(points: Bases<'_, P>, witness: &Witness, rows: &Rows) -> Projective<P> {
+    let scalars: Vec<Fr> = rows.inverses.iter().chain(&rows.table).copied().collect();
+    points.grouped(&witness.rows, rows.inverses.len(), &scalars)
+}
+
 /// Small integers on the first points, field elements on the next ones, small integers on the rest.
-fn mixed<P: SWCurveConfig<ScalarField = Fr>>(
-    points: &[Affine<P>],
-    small: &[i64],
-    wide: &[Fr],
-    last: &[i64],
-) -> Projective<P> {
+fn mixed<P: Curve>(points: Bases<'_, P>, small: &[i64], wide: &[Fr], last: &[i64]) -> Projective<P> {
     let (first, rest) = points.split_at(small.len());
     let (next, rest) = rest.split_at(wide.len());
-    let mut sum = msm_small(first, small);
+    let mut sum = first.msm_small(small);
     if !wide.is_empty() {
-        sum += msm(next, wide);
+        sum += next.msm(wide);
     }
     if !last.is_empty() {
-        sum += msm_small(rest, last);
+        sum += rest.msm_small(last);
     }
     sum
 }

@@ -1,0 +1,196 @@
+// The functions of the driver interface that cust calls, on emulated devices. Built as libcuda.so.1, it is found where
+// LD_LIBRARY_PATH says, by the very programs that run on a real driver.
+//
+//     device 0        works
+//     device 1        computes wrong: a bit of everything that is copied back is another
+//     device 2        has 1 MiB of memory
+//     device 3 + i    is lost at its 4^i-th kernel after it was opened, i in 0 .. 5
+//     device 9        computes wrong as device 1 does, from its 150th kernel on
+//
+// Memory is garbage at first, and what a kernel writes beyond a buffer is found when the buffer is freed.
+#include "emulator.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string>
+
+namespace {
+
+constexpr int SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_CONTEXT = 201,
+              NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719;
+constexpr int DEVICES = 10;
+constexpr size_t GUARD = 256, SMALL = 1 << 20, LARGE = (size_t)8 << 30;
+constexpr unsigned char GARBAGE = 0xCD, CANARY = 0xA5;
+
+struct Device {
+    int owners = 0;
+    uint64_t kernels = 0;
+    int error = SUCCESS; // stays until the context is gone
+    size_t used = 0;
+    std::map<uint64_t, size_t> memory;
+};
+
+Device devices[DEVICES];
+std::mutex lock;
+thread_local Device *current;
+
+int number(const Device *device) { return (int)(device - devices); }
+size_t capacity(int device) { return device == 2 ? SMALL : LARGE; }
+
+// The context of the calling thread, in working order.
+int enter() {
+    if (!current || !current->owners) return INVALID_CONTEXT;
+    return current->error;
+}
+
+bool intact(const unsigned char *guard) {
+    for (size_t i = 0; i < GUARD; i++)
+        if (guard[i] != CANARY) return false;
+    return true;
+}
+
+// Whether an address range lies in one buffer of the current device.
+bool inside(uint64_t address, size_t bytes) {
+    auto above = current->memory.upper_bound(address);
+    if (above == current->memory.begin()) return false;
+    auto [start, size] = *std::prev(above);
+    return address - start <= size && bytes <= size - (address - start);
+}
+
+} // namespace
+
+#define API extern "C" __attribute__((visibility("default"))) int
+#define LOCKED std::lock_guard<std::mutex> guard(lock)
+#define ENTER                                                                                                          \
+    if (int error = enter()) return error
+
+API cuInit(unsigned) { return SUCCESS; }
+API cuDriverGetVersion(int *version) { return *version = 11080, SUCCESS; }
+API cuDeviceGetCount(int *count) { return *count = DEVICES, SUCCESS; }
+API cuDeviceGet(int *device, int ordinal) {
+    *device = ordinal;
+    return ordinal < 0 || ordinal >= DEVICES ? INVALID_DEVICE : SUCCESS;
+}
+API cuDeviceGetName(char *name, int length, int device) {
+    snprintf(name, (size_t)length, "emulated device %d", device);
+    return SUCCESS;
+}
+API cuDeviceTotalMem_v2(size_t *bytes, int device) { return *bytes = capacity(device), SUCCESS; }
+API cuDevicePrimaryCtxRetain(void **context, int device) {
+    LOCKED;
+    devices[device].owners++;
+    *context = &devices[device];
+    return SUCCESS;
+}
+API cuDevicePrimaryCtxRelease_v2(int device) {
+    LOCKED;
+    if (--devices[device].owners == 0) {
+        for (auto [address, size] : devices[device].memory) free((void *)(address - GUARD));
+        devices[device] = Device();
+    }
+    return SUCCESS;
+}
+API cuDevicePrimaryCtxRelease(int device) { return cuDevicePrimaryCtxRelease_v2(device); }
+API cuCtxSetCurrent(void *context) { return current = static_cast<Device *>(context), SUCCESS; }
+
+API cuMemAlloc_v2(uint64_t *address, size_t bytes) {
+    LOCKED;
+    ENTER;
+    if (!bytes) return INVALID_VALUE;
+    if (bytes > capacity(number(current)) - current->used) return OUT_OF_MEMORY;
+    void *memory = nullptr;
+    if (posix_memalign(&memory, 256, bytes + 2 * GUARD)) return OUT_OF_MEMORY;
+    unsigned char *start = static_cast<unsigned char *>(memory);
+    memset(start, CANARY, GUARD);
+    memset(start + GUARD, GARBAGE, bytes);
+    memset(start + GUARD + bytes, CANARY, GUARD);
+    *address = (uint64_t)(start + GUARD);
+    current->memory[*address] = bytes;
+    current->used += bytes;
+    return SUCCESS;
+}
+API cuMemFree_v2(uint64_t address) {
+    LOCKED;
+    ENTER;
+    auto found = current->memory.find(address);
+    if (found == current->memory.end()) return INVALID_VALUE;
+    unsigned char *start = (unsigned char *)address;
+    if (!intact(start - GUARD) || !intact(start + found->second)) {
+        fprintf(stderr, "emulator: a kernel wrote beside a buffer of %zu bytes\n", found->second);
+        abort();
+    }
+    free(start - GUARD);
+    current->used -= found->second;
+    current->memory.erase(found);
+    return SUCCESS;
+}
+API cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes) {
+    LOCKED;
+    ENTER;
+    if (!inside(to, bytes)) return INVALID_VALUE;
+    memcpy((void *)to, from, bytes);
+    return SUCCESS;
+}
+API cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes) {
+    LOCKED;
+    ENTER;
+    if (!inside(from, bytes)) return INVALID_VALUE;
+    memcpy(to, (const void *)from, bytes);
+    int device = number(current);
+    if (device == 1 || (device == 9 && current->kernels >= 150)) *static_cast<unsigned char *>(to) ^= 4;
+    return SUCCESS;
+}
+API cuMemsetD8_v2(uint64_t to, unsigned char value, size_t bytes) {
+    LOCKED;
+    ENTER;
+    if (!inside(to, bytes)) return INVALID_VALUE;
+    memset((void *)to, value, bytes);
+    return SUCCESS;
+}
+
+API cuStreamCreateWithPriority(void **stream, unsigned, int) { return *stream = devices, enter(); }
+API cuStreamCreate(void **stream, unsigned) { return *stream = devices, enter(); }
+API cuStreamSynchronize(void *) { return enter(); }
+API cuStreamDestroy_v2(void *) { return SUCCESS; }
+
+API cuModuleLoadDataEx(void **module, const void *image, unsigned, int *, void **) {
+    ENTER;
+    *module = new std::string(static_cast<const char *>(image));
+    return SUCCESS;
+}
+API cuModuleUnload(void *module) {
+    delete static_cast<std::string *>(module);
+    return SUCCESS;
+}
+// The kernel must be in the image as well, with as many parameters as its source has.
+API cuModuleGetFunction(void **function, void *module, const char *name) {
+    ENTER;
+    const std::string &image = *static_cast<std::string *>(module);
+    const emulator::Kernel *kernel = emulator::find(name);
+    size_t from = image.find(std::string(".entry ") + name + "(");
+    if (!kernel || from == std::string::npos) return NOT_FOUND;
+    size_t end = image.find(")", from), parameters = 0;
+    for (size_t at = from; (at = image.find(".param ", at)) < end; at++) parameters++;
+    if (parameters != kernel->parameters) return NOT_FOUND;
+    *function = const_cast<emulator::Kernel *>(kernel);
+    return SUCCESS;
+}
+API cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned threads_y,
+                   unsigned threads_z, unsigned shared, void *, void **parameters, void **) {
+    LOCKED;
+    ENTER;
+    // The limits of compute capability 8.0; the project's kernels use one dimension and static shared memory.
+    if (!x || !y || !z || !threads || threads > 1024 || y > 65535 || z > 65535 || x > 0x7fffffff) return INVALID_VALUE;
+    if (threads_y != 1 || threads_z != 1 || shared) return INVALID_VALUE;
+    uint64_t kernel = ++current->kernels;
+    int device = number(current);
+    // As on a device, whoever asks next hears of it.
+    if (device >= 3 && device < 9 && kernel >= (uint64_t)1 << 2 * (device - 3)) return current->error = ILLEGAL_ADDRESS, SUCCESS;
+    unsigned blocks[3] = {x, y, z};
+    if (!emulator::launch(*static_cast<emulator::Kernel *>(function), blocks, threads, parameters))
+        current->error = LAUNCH_FAILED;
+    return SUCCESS;
+}

@@ -1,0 +1,117 @@
+// One source, two compilers: clang, which makes PTX with its own built-ins and no header of the toolkit, and g++, which
+// makes the same kernels run on the emulator (emulator/emulator.h).
+//
+//     KERNEL(name)(parameters) { .. }   EXPORT(name)
+//     SHARED(T, name, count)            memory of the block; the emulator fills it with garbage for each block
+//     BARRIER(site)                     all threads of the block; sites are numbered from 1, so that tests can leave one out
+//     THREAD, THREADS, BLOCK_X ..       numbers of the thread and its block
+//
+// Rules: no thread returns before a barrier that others reach; shared and global memory is written before it is read.
+#pragma once
+
+#if defined(__clang__) && defined(__CUDA__)
+
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long int64_t;
+typedef unsigned long uint64_t;
+#define INT64_MIN (-0x7fffffffffffffffL - 1)
+
+#define DEVICE __attribute__((device)) inline __attribute__((always_inline))
+#define DEVICE_CALL __attribute__((device)) inline __attribute__((noinline))
+#define KERNEL(name) extern "C" __attribute__((global)) void name
+#define EXPORT(name)
+#define SHARED(T, name, count) static __attribute__((device)) __attribute__((shared)) T name[count]
+#define BARRIER(site) __syncthreads()
+#define THREAD ((uint32_t)__nvvm_read_ptx_sreg_tid_x())
+#define THREADS ((uint32_t)__nvvm_read_ptx_sreg_ntid_x())
+#define BLOCK_X ((uint32_t)__nvvm_read_ptx_sreg_ctaid_x())
+#define BLOCK_Y ((uint32_t)__nvvm_read_ptx_sreg_ctaid_y())
+#define BLOCK_Z ((uint32_t)__nvvm_read_ptx_sreg_ctaid_z())
+#define BLOCKS_X ((uint32_t)__nvvm_read_ptx_sreg_nctaid_x())
+
+// c + sum of four products of signed bytes.
+DEVICE int32_t dot4(int32_t a, int32_t b, int32_t c) {
+    int32_t sum;
+    asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+    return sum;
+}
+
+// Value before the addition.
+DEVICE uint32_t add_atomically(uint32_t *to, uint32_t value) { return __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
+
+// 32-bit arithmetic with the carry flag. The flag lives between statements, so all of them are volatile, which keeps
+// their order, and nothing else may come between those of a chain that sets it.
+#define CARRY_2(name, instruction)                                                                                     \
+    DEVICE uint32_t name(uint32_t a, uint32_t b) {                                                                     \
+        uint32_t r;                                                                                                    \
+        asm volatile(instruction " %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));                                           \
+        return r;                                                                                                      \
+    }
+#define CARRY_3(name, instruction)                                                                                     \
+    DEVICE uint32_t name(uint32_t a, uint32_t b, uint32_t c) {                                                         \
+        uint32_t r;                                                                                                    \
+        asm volatile(instruction " %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));                               \
+        return r;                                                                                                      \
+    }
+CARRY_2(add_cc, "add.cc.u32")
+CARRY_2(addc_cc, "addc.cc.u32")
+CARRY_2(addc, "addc.u32")
+CARRY_2(sub_cc, "sub.cc.u32")
+CARRY_2(subc_cc, "subc.cc.u32")
+CARRY_2(subc, "subc.u32")
+CARRY_3(mad_lo_cc, "mad.lo.cc.u32")
+CARRY_3(madc_lo_cc, "madc.lo.cc.u32")
+CARRY_3(madc_hi_cc, "madc.hi.cc.u32")
+CARRY_3(madc_hi, "madc.hi.u32")
+
+#else
+
+#include "../emulator/emulator.h"
+
+#define DEVICE inline __attribute__((always_inline))
+#define DEVICE_CALL inline __attribute__((noinline))
+#define KERNEL(name) static void name
+#define EXPORT(name) static const emulator::Export export_##name(#name, name);
+#define SHARED(T, name, count)                                                                                         \
+    static const char name##_place = 0;                                                                                \
+    T *name = static_cast<T *>(emulator::shared(&name##_place, sizeof(T) * (count)))
+#define BARRIER(site) (emulator::left_out(site) ? (void)0 : emulator::barrier(site))
+#define THREAD (emulator::self().thread)
+#define THREADS (emulator::self().threads)
+#define BLOCK_X (emulator::self().block[0])
+#define BLOCK_Y (emulator::self().block[1])
+#define BLOCK_Z (emulator::self().block[2])
+#define BLOCKS_X (emulator::self().blocks_x)
+
+DEVICE int32_t dot4(int32_t a, int32_t b, int32_t c) {
+    for (int i = 0; i < 32; i += 8) c += (int8_t)(uint8_t)((uint32_t)a >> i) * (int8_t)(uint8_t)((uint32_t)b >> i);
+    return c;
+}
+
+DEVICE uint32_t add_atomically(uint32_t *to, uint32_t value) { return __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
+
+static thread_local uint32_t carry;
+DEVICE uint32_t keep(uint64_t t) {
+    carry = (uint32_t)(t >> 32) & 1;
+    return (uint32_t)t;
+}
+DEVICE uint32_t low(uint32_t a, uint32_t b) { return a * b; }
+DEVICE uint32_t high(uint32_t a, uint32_t b) { return (uint32_t)((uint64_t)a * b >> 32); }
+DEVICE uint32_t add_cc(uint32_t a, uint32_t b) { return keep((uint64_t)a + b); }
+DEVICE uint32_t addc_cc(uint32_t a, uint32_t b) { return keep((uint64_t)a + b + carry); }
+DEVICE uint32_t addc(uint32_t a, uint32_t b) { return a + b + carry; }
+DEVICE uint32_t sub_cc(uint32_t a, uint32_t b) { return keep((uint64_t)a - b); }
+DEVICE uint32_t subc_cc(uint32_t a, uint32_t b) { return keep((uint64_t)a - b - carry); }
+DEVICE uint32_t subc(uint32_t a, uint32_t b) { return a - b - carry; }
+DEVICE uint32_t mad_lo_cc(uint32_t a, uint32_t b, uint32_t c) { return keep((uint64_t)low(a, b) + c); }
+DEVICE uint32_t madc_lo_cc(uint32_t a, uint32_t b, uint32_t c) { return keep((uint64_t)low(a, b) + c + carry); }
+DEVICE uint32_t madc_hi_cc(uint32_t a, uint32_t b, uint32_t c) { return keep((uint64_t)high(a, b) + c + carry); }
+DEVICE uint32_t madc_hi(uint32_t a, uint32_t b, uint32_t c) { return high(a, b) + c + carry; }
+
+#endif
+
+// Number of the thread among those along x.
+DEVICE uint64_t element() { return (uint64_t)BLOCK_X * THREADS + THREAD; }

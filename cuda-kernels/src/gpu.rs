@@ -1,0 +1,82 @@
+//! An opened device.
+
+use std::sync::Arc;
+
+use crate::error::DeviceError;
+use crate::session::Session;
+use crate::{Device, Unavailable};
+
+/// An opened device; kernels run on it one after another, whatever thread asks for them.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    session: Arc<Session>,
+    name: Arc<str>,
+    ordinal: u32,
+}
+
+impl Gpu {
+    /// Opens a device. `limit` bounds the bytes of its memory that this program takes.
+    ///
+    /// # Errors
+    /// Says which of driver, device, kernels or feature is missing.
+    pub fn open(ordinal: u32, limit: Option<usize>) -> Result<Self, DeviceError> {
+        if cfg!(not(feature = "cuda")) {
+            return Err(DeviceError::NotBuilt);
+        }
+        let devices = crate::probe()?;
+        let count = devices.len();
+        let found = devices.into_iter().find(|device| device.ordinal == ordinal);
+        let Device { name, .. } = found.ok_or(DeviceError::NoSuchDevice { ordinal, count })?;
+        Ok(Self { session: Session::open(ordinal, limit)?, name: name.into(), ordinal })
+    }
+
+    /// Opens the first device that can be opened.
+    ///
+    /// # Errors
+    /// The last device's, or why there is none.
+    pub fn open_any(limit: Option<usize>) -> Result<Self, DeviceError> {
+        if cfg!(not(feature = "cuda")) {
+            return Err(DeviceError::NotBuilt);
+        }
+        let mut last = DeviceError::Unavailable(Unavailable::NoDevice);
+        for device in crate::probe()? {
+            match Self::open(device.ordinal, limit) {
+                Ok(gpu) => return Ok(gpu),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Name as the driver gives it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number.
+    pub fn ordinal(&self) -> u32 {
+        self.ordinal
+    }
+
+    /// Bytes of its memory that may be in use.
+    pub fn limit(&self) -> usize {
+        self.session.limit()
+    }
+
+    /// Bytes of its memory in use.
+    pub fn used(&self) -> usize {
+        self.session.used()
+    }
+
+    /// Waits for everything that was asked for, and says whether it was done.
+    ///
+    /// # Errors
+    /// The first kernel's that failed.
+    pub fn finish(&self) -> Result<(), DeviceError> {
+        self.session.finish()
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}

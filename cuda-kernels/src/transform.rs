@@ -1,0 +1,131 @@
+//! Transforms over BN254's scalar field; see `kernels/ntt.cu`.
+
+use crate::error::DeviceError;
+use crate::gpu::Gpu;
+use crate::kernel::{Arg, Grid, Kernel};
+use crate::session::Buffer;
+
+/// An element of the scalar field as arkworks has it in memory: Montgomery form, four 64-bit words.
+pub type Element = [u64; 4];
+
+/// Words of an element.
+const WORDS: usize = 4;
+/// Elements that a block transforms in shared memory, at most.
+const CHUNK: usize = 512;
+/// Points of the largest domain.
+const SIZE: usize = 1 << 28;
+
+/// Field elements on a device.
+#[derive(Debug)]
+pub struct Elements {
+    words: Buffer<u64>,
+}
+
+/// Roots of one size, resident.
+#[derive(Debug)]
+pub struct Domain {
+    size: usize,
+    roots: Elements,
+    shift: Elements,
+}
+
+impl Elements {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.words.len() / WORDS
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements.
+    pub fn read(&self) -> Result<Vec<Element>, DeviceError> {
+        let words = self.words.read()?;
+        Ok(words.chunks_exact(WORDS).map(|word| std::array::from_fn(|i| word[i])).collect())
+    }
+
+    pub(crate) fn arg(&self) -> Arg {
+        self.words.arg()
+    }
+}
+
+impl Gpu {
+    /// Copies field elements, each below the modulus.
+    pub fn elements(&self, elements: &[Element]) -> Result<Elements, DeviceError> {
+        Ok(Elements { words: self.session().upload(elements.as_flattened())? })
+    }
+
+    /// Prepares a size `2^k` or `3 * 2^k`, at least 4, from the powers `w^i` of a root of unity and from `g^i / n`.
+    ///
+    /// # Panics
+    /// If the size is another, or the tables do not have it.
+    pub fn domain(&self, roots: &[Element], shift: &[Element]) -> Result<Domain, DeviceError> {
+        let size = roots.len();
+        assert!(size == shift.len() && size >= 4, "two tables of one size");
+        assert!(matches!(size >> size.trailing_zeros(), 1 | 3), "sizes are 2^k or 3 * 2^k");
+        if size > SIZE {
+            return Err(DeviceError::TooLarge { what: "points of a domain", limit: SIZE, got: size });
+        }
+        Ok(Domain { size, roots: self.elements(roots)?, shift: self.elements(shift)? })
+    }
+
+    /// From values on the domain to values on its coset `g H`: transform, take the points in reverse and multiply by
+    /// `g^i / n`, transform.
+    ///
+    /// # Panics
+    /// If there are not as many values as the domain has points.
+    pub fn extend(&self, domain: &Domain, values: &Elements) -> Result<Elements, DeviceError> {
+        let coefficients = self.transform(domain, values, false)?;
+        self.transform(domain, &coefficients, true)
+    }
+
+    /// The transform `X[k] = sum_t w^(t k) x[t]`, of the values themselves or of `x[-t mod n] shift[t]`.
+    fn transform(&self, domain: &Domain, x: &Elements, shifted: bool) -> Result<Elements, DeviceError> {
+        let n = domain.size;
+        assert_eq!(x.len(), n, "as many values as points");
+        let parts = n >> n.trailing_zeros();
+        let m = n / parts;
+        let out = Elements { words: self.session().alloc(n * WORDS)? };
+        let size = Arg::U32(n as u32);
+        let shift = if shifted { domain.shift.arg() } else { Arg::Address(0) };
+        let log = Arg::U32(m.trailing_zeros());
+        self.run(Kernel::Gather, n, &[x.arg(), shift, out.arg(), size, Arg::U32(parts as u32), log])?;
+        let chunk = m.min(CHUNK);
+        let grid = Grid { blocks: [(n / chunk) as u32, 1, 1], threads: (chunk / 2) as u32 };
+        // SAFETY: `n / chunk` blocks of `chunk / 2` threads with two elements each cover the `n` elements; roots are read
+        // at `j n / (2 half)` with `j < half`, below n.
+        #[expect(unsafe_code, reason = "launches a kernel")]
+        unsafe {
+            self.session().launch(Kernel::Block, grid, &[out.arg(), domain.roots.arg(), size])?;
+        }
+        let mut half = chunk;
+        while half < m {
+            self.run(Kernel::Stage, n / 2, &[out.arg(), domain.roots.arg(), size, Arg::U32(half as u32)])?;
+            half *= 2;
+        }
+        if parts == 3 {
+            self.run(Kernel::Radix3, m, &[out.arg(), domain.roots.arg(), Arg::U32(m as u32)])?;
+        }
+        Ok(out)
+    }
+
+    /// `a[i] = a[i] b[i]`.
+    ///
+    /// # Panics
+    /// If there are not as many of both.
+    pub fn multiply_elements(&self, a: &mut Elements, b: &Elements) -> Result<(), DeviceError> {
+        assert_eq!(a.len(), b.len(), "equally many");
+        self.run(Kernel::FieldMultiply, a.len(), &[a.arg(), b.arg(), Arg::U64(a.len() as u64)])
+    }
+
+    fn run(&self, kernel: Kernel, count: usize, args: &[Arg]) -> Result<(), DeviceError> {
+        // SAFETY: the callers above pass the parameters of their kernels and arrays of the domain's size, for which the
+        // kernels' indices are below it.
+        #[expect(unsafe_code, reason = "launches a kernel")]
+        unsafe {
+            self.session().launch(kernel, Grid::each(count, 1), args)
+        }
+    }
+}
