@@ -39,6 +39,8 @@ use schema::Family;
 const OPEN_FILES: i32 = 512;
 /// RocksDB's own log files that are kept.
 const LOG_FILES: usize = 4;
+/// Bytes that all families together hold in memory before they are written to files; RocksDB's default is 64 MiB each.
+const WRITE_BUFFER: usize = 16 << 20;
 /// Blocks that one call deletes.
 const PRUNE_BLOCKS: u64 = 64;
 
@@ -406,6 +408,7 @@ fn open_database(path: &Path) -> Result<DB, Error> {
     options.create_missing_column_families(true);
     options.set_max_open_files(OPEN_FILES);
     options.set_keep_log_file_num(LOG_FILES);
+    options.set_db_write_buffer_size(WRITE_BUFFER);
     // A newer schema may have families of its own; they must be opened for its version to be read.
     let mut names: BTreeSet<String> = Family::ALL.map(|family| family.name().to_owned()).into();
     if path.join("CURRENT").exists() {

@@ -20,8 +20,8 @@ use super::receipts::Stock;
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// Submissions of one receipt before it is given up.
 const TRIES: usize = 1_000;
-/// Share of the receipts after which memory is read first: caches have their size then.
-const WARM: usize = 10;
+/// Parts of the receipts after each of which memory is read: caches have their size after some.
+const PARTS: usize = 10;
 
 /// How fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub struct Sent {
     pub latencies: Vec<Duration>,
     /// Times that a receipt was refused for want of room.
     pub refused: u64,
-    /// Resident bytes of every validator after a tenth of the receipts and at the end.
-    pub resident: [Vec<u64>; 2],
+    /// Resident bytes of the validator that has most, after each of [`PARTS`] parts of the receipts.
+    pub resident: Vec<u64>,
 }
 
 /// One validator as the sender sees it.
@@ -71,7 +71,8 @@ impl Sender<'_> {
         let rooms: Vec<_> = doors.iter().map(|_| Arc::new(Semaphore::new(self.in_flight))).collect();
         let (began, mut sending, mut latencies) = (Instant::now(), JoinSet::new(), Vec::new());
         let bar = progress(self.stock.receipts.len());
-        let mut warm = Vec::new();
+        let part = self.stock.receipts.len().div_ceil(PARTS).max(1);
+        let mut resident = Vec::new();
         for (number, receipt) in self.stock.receipts.iter().enumerate() {
             if let Pace::Rate(rate) = pace {
                 let due = Duration::from_secs_f64(number as f64 / f64::from(rate));
@@ -93,8 +94,8 @@ impl Sender<'_> {
                 latencies.push(ended??);
                 bar.inc(1);
             }
-            if number == self.stock.receipts.len() / WARM {
-                warm = self.network.resident_bytes();
+            if number > 0 && number.is_multiple_of(part) {
+                resident.push(self.network.resident_bytes());
             }
         }
         while let Some(ended) = sending.join_next().await {
@@ -103,7 +104,8 @@ impl Sender<'_> {
         }
         bar.finish_and_clear();
         let refused = doors.iter().map(|door| door.refused.load(Ordering::Relaxed)).sum();
-        Ok(Sent { latencies, refused, resident: [warm, self.network.resident_bytes()] })
+        resident.push(self.network.resident_bytes());
+        Ok(Sent { latencies, refused, resident })
     }
 }
 

@@ -181,9 +181,9 @@ impl Network {
         folder_bytes(self.folder.path())
     }
 
-    /// Resident bytes of every validator.
-    pub fn resident_bytes(&self) -> Vec<u64> {
-        self.nodes.iter().map(|node| resident(node.child.id()).unwrap_or_default()).collect()
+    /// Resident bytes of the validator that has most.
+    pub fn resident_bytes(&self) -> u64 {
+        self.nodes.iter().filter_map(|node| resident(node.child.id())).max().unwrap_or_default()
     }
 
     /// Processor seconds that the validators have taken together.

@@ -13,7 +13,7 @@ pub struct Measured {
     pub processor_seconds: f64,
     pub latencies: Vec<Duration>,
     pub refused: u64,
-    pub resident: [Vec<u64>; 2],
+    pub resident: Vec<u64>,
     pub disk_bytes: u64,
     pub validators: usize,
     pub lost: usize,
@@ -45,10 +45,8 @@ pub struct Report {
     block_interval_p50_seconds: f64,
     block_interval_p99_seconds: f64,
     disk_bytes_per_receipt: f64,
-    /// Of each validator, after a tenth of the receipts.
-    resident_bytes_warm: Vec<u64>,
-    /// Of each validator, at the end.
-    resident_bytes_end: Vec<u64>,
+    /// Of the validator that has most, after each tenth of the receipts.
+    resident_bytes: Vec<u64>,
     refused: u64,
     lost: usize,
     roots_equal: bool,
@@ -67,7 +65,6 @@ impl Report {
         let intervals = blocks.iter().zip(blocks.iter().skip(1)).map(|(a, b)| (b.1 - a.1).as_secs_f64());
         let (mut intervals, count) = (intervals.collect::<Vec<_>>(), latencies.len());
         let mut latencies: Vec<f64> = latencies.iter().map(Duration::as_secs_f64).collect();
-        let [resident_bytes_warm, resident_bytes_end] = resident;
         Self {
             measurement: if pace == Pace::AsAccepted { "load" } else { "sustained load" },
             model: model.to_owned(),
@@ -91,8 +88,7 @@ impl Report {
             disk_bytes_per_receipt: measured.disk_bytes as f64
                 / measured.validators.max(1) as f64
                 / count.max(1) as f64,
-            resident_bytes_warm,
-            resident_bytes_end,
+            resident_bytes: resident,
             refused,
             lost: measured.lost,
             roots_equal: measured.roots_equal,
@@ -125,9 +121,8 @@ impl Report {
         );
         println!("disk       {:.0} bytes a receipt at each validator", self.disk_bytes_per_receipt);
         println!(
-            "memory     {} MiB warm, {} MiB at the end",
-            mib(&self.resident_bytes_warm),
-            mib(&self.resident_bytes_end)
+            "memory     {} MiB after each tenth, of the validator that has most",
+            mib(&self.resident_bytes)
         );
         println!("refused    {} times for want of room, submitted again", self.refused);
         println!("lost       {}", self.lost);
