@@ -1,6 +1,6 @@
 //! How the commands reach a validator.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use assay_proto::client::{Client, ClientOptions, ClientTls};
@@ -24,15 +24,18 @@ pub struct Tls {
     tls_key: Option<PathBuf>,
 }
 
+/// A PEM file.
+pub fn read_pem(path: &Path) -> Result<Vec<u8>> {
+    output::read(path, PEM_BYTES)
+}
+
 impl Tls {
     /// What the options say; none without an authority.
     pub fn read(&self) -> Result<Option<ClientTls>> {
         let Some(ca) = &self.tls_ca else { return Ok(None) };
-        let ca = output::read(ca, PEM_BYTES)?;
+        let ca = read_pem(ca)?;
         let identity = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => {
-                Some((output::read(certificate, PEM_BYTES)?, output::read(key, PEM_BYTES)?))
-            }
+            (Some(certificate), Some(key)) => Some((read_pem(certificate)?, read_pem(key)?)),
             _ => None,
         };
         Ok(Some(ClientTls { ca, identity }))

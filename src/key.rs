@@ -60,6 +60,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Seal a sealed key's file under another password: the key stays, its old password opens nothing any more. The new
+    /// password is the first line of --new-password-file, or asked for
+    Rotate {
+        /// Key file, which is replaced
+        file: PathBuf,
+        /// File whose first line is the new password
+        #[arg(long, value_name = "FILE")]
+        new_password_file: Option<PathBuf>,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Write a sealed key in the clear
     Export {
         /// Key file
@@ -86,6 +98,18 @@ pub fn run(command: Command) -> Result<Answer> {
         Command::Import { file, output, json } => {
             let secret = load(&file)?;
             write_sealed(&output, &secret)?;
+            (secret.public_key(), json)
+        }
+        Command::Rotate { file, new_password_file, json } => {
+            let sealed = sealed::is_sealed(&read(&file)?);
+            ensure!(sealed, "{}: not sealed; `assay key import` seals it", file.display());
+            let secret = load(&file)?;
+            let password = match &new_password_file {
+                Some(path) => first_line(path)?,
+                None => asked_twice()?,
+            };
+            let text = sealed::seal(&secret, &password)?;
+            output::write_private(&file, |file| Ok(file.write_all(text.as_bytes())?))?;
             (secret.public_key(), json)
         }
         Command::Export { file, output, json } => {
@@ -174,12 +198,27 @@ fn new_password() -> Result<Zeroizing<Vec<u8>>> {
     Ok(first)
 }
 
+/// A password that replaces another one, which may come from [`PASSWORD_FILE`].
+fn asked_twice() -> Result<Zeroizing<Vec<u8>>> {
+    let first = ask("new password: ")?;
+    ensure!(first == ask("again: ")?, "the two passwords differ");
+    Ok(first)
+}
+
+fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let bytes = Zeroizing::new(output::read(path, FILE_BYTES)?);
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(Zeroizing::new(line.to_vec()))
+}
+
 fn password(question: &str) -> Result<Zeroizing<Vec<u8>>> {
-    if let Some(path) = std::env::var_os(PASSWORD_FILE) {
-        let bytes = Zeroizing::new(output::read(Path::new(&path), FILE_BYTES).context(PASSWORD_FILE)?);
-        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        return Ok(Zeroizing::new(line.to_vec()));
+    match std::env::var_os(PASSWORD_FILE) {
+        Some(path) => first_line(Path::new(&path)).context(PASSWORD_FILE),
+        None => ask(question),
     }
+}
+
+fn ask(question: &str) -> Result<Zeroizing<Vec<u8>>> {
     ensure!(
         std::io::stdin().is_terminal(),
         "the key is sealed: name a file with its password by {PASSWORD_FILE}, or run this on a terminal"

@@ -15,8 +15,9 @@ use assay_prover::cuda::CudaWorker;
 use assay_prover::prover::Prover;
 use assay_prover::service::{Miner, MinerConfig, Registration, register};
 use assay_prover::worker::Worker;
+use tonic::transport::Identity;
 
-use crate::connection::Tls;
+use crate::connection::{Tls, read_pem};
 use crate::service::{Logs, told_to_stop};
 use crate::{Answer, key, model, prove};
 
@@ -32,7 +33,7 @@ pub struct Arguments {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7200")]
     listen: SocketAddr,
-    /// Where validators reach this miner, http://HOST:PORT [default: the address it listens on]
+    /// Where validators reach this miner, http://HOST:PORT or https://HOST:PORT [default: the address it listens on]
     #[arg(long, value_name = "URL")]
     public: Option<String>,
     /// A validator's services, http://HOST:PORT
@@ -40,6 +41,12 @@ pub struct Arguments {
     validator: String,
     #[command(flatten)]
     tls: Tls,
+    /// PEM file of the certificate chain that this miner shows to validators: it listens for https:// then
+    #[arg(long, value_name = "FILE", requires = "serve_key")]
+    serve_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, value_name = "FILE", requires = "serve_cert")]
+    serve_key: Option<PathBuf>,
     /// Model to serve; may be repeated
     #[arg(long = "model", required = true, value_name = "FILE")]
     models: Vec<PathBuf>,
@@ -97,9 +104,16 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>)
     let models = worker.models();
     let config =
         MinerConfig { listen: arguments.listen, chain_id: chain_id.clone(), queue_capacity: arguments.queue };
-    let miner = Miner::start(config, secret.clone(), worker).await?;
+    let (certificate, key) = (&arguments.serve_cert, &arguments.serve_key);
+    let (miner, scheme) = match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let identity = Identity::from_pem(read_pem(certificate)?, read_pem(key)?);
+            (Miner::start_encrypted(config, identity, secret.clone(), worker).await?, "https")
+        }
+        _ => (Miner::start(config, secret.clone(), worker).await?, "http"),
+    };
     writeln!(std::io::stdout(), "listening on {}", miner.local_addr())?;
-    let endpoint = arguments.public.unwrap_or_else(|| format!("http://{}", miner.local_addr()));
+    let endpoint = arguments.public.unwrap_or_else(|| format!("{scheme}://{}", miner.local_addr()));
     let registration =
         Registration { validator: arguments.validator, tls, chain_id, endpoint, models, patience };
     let registered = tokio::select! {

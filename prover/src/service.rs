@@ -29,8 +29,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::queue::{Queue, Ticket};
@@ -95,9 +95,30 @@ pub struct Miner {
 }
 
 impl Miner {
-    /// Binds the address and serves until [`Miner::shutdown`].
+    /// Binds the address and serves in the clear until [`Miner::shutdown`].
     pub async fn start(
         config: MinerConfig,
+        key: SecretKey,
+        worker: Arc<dyn Worker>,
+    ) -> Result<Self, ServiceError> {
+        Self::serve(config, Server::builder(), key, worker).await
+    }
+
+    /// The same over TLS, with this certificate.
+    pub async fn start_encrypted(
+        config: MinerConfig,
+        identity: Identity,
+        key: SecretKey,
+        worker: Arc<dyn Worker>,
+    ) -> Result<Self, ServiceError> {
+        let tls = ServerTlsConfig::new().identity(identity);
+        let server = Server::builder().tls_config(tls).map_err(ServiceError::Server)?;
+        Self::serve(config, server, key, worker).await
+    }
+
+    async fn serve(
+        config: MinerConfig,
+        server: Server,
         key: SecretKey,
         worker: Arc<dyn Worker>,
     ) -> Result<Self, ServiceError> {
@@ -114,7 +135,7 @@ impl Miner {
             .max_decoding_message_size(limits::MESSAGE_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES);
         reporter.set_serving::<MinerServer<Endpoint>>().await;
-        let router = Server::builder()
+        let router = server
             .max_concurrent_streams(CALLS_PER_CONNECTION)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .add_service(health)

@@ -59,7 +59,9 @@ impl Settings {
         let mut config =
             overrides::apply(config(&home.config())?, &self.set, &std::env::vars_os().collect())?;
         config.data_dir = home.path().join(&config.data_dir);
-        for path in [&mut config.tls.certificate, &mut config.tls.key, &mut config.tls.client_ca] {
+        let tls = &mut config.tls;
+        let files = [&mut tls.certificate, &mut tls.key, &mut tls.client_ca];
+        for path in files.into_iter().chain([&mut config.broker.miner_ca, &mut config.sync.ca]) {
             if !path.as_os_str().is_empty() {
                 *path = home.path().join(&*path);
             }

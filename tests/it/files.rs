@@ -156,6 +156,28 @@ fn a_secret_key_is_for_its_owner_only_and_never_overwritten() {
     assay!("key show {path}").refused("chmod 600");
 }
 
+#[test]
+fn a_rotated_key_is_the_same_key_under_another_password_and_nothing_is_lost_when_it_is_refused() {
+    let files = Files::new();
+    let [sealed, clear] = ["sealed.key", "clear.key"].map(|name| files.path(name));
+    let public = with_password(&files, "old", &format!("key new --encrypt -o {sealed}")).ok();
+    let before = files.read("sealed.key");
+    files.write("new-password", b"new\n");
+    let rotate = format!("key rotate {sealed} --new-password-file {}", files.path("new-password"));
+    with_password(&files, "wrong", &rotate).refused("password is wrong");
+    files.write("empty", b"");
+    let empty = format!("key rotate {sealed} --new-password-file {}", files.path("empty"));
+    with_password(&files, "old", &empty).refused("empty password");
+    assert_eq!(files.read("sealed.key"), before);
+
+    assert_eq!(with_password(&files, "old", &rotate).ok(), public);
+    let mode = std::fs::metadata(&sealed).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    with_password(&files, "old", &format!("key export {sealed} -o {clear}")).refused("password is wrong");
+    assert_eq!(with_password(&files, "new", &format!("key export {sealed} -o {clear}")).ok(), public);
+    with_password(&files, "new", &format!("key rotate {clear}")).refused("not sealed");
+}
+
 /// Runs a command with the password of sealed keys in a file.
 fn with_password(files: &Files, password: &str, line: &str) -> Ran {
     files.write("password", format!("{password}\n").as_bytes());

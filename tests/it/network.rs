@@ -1,5 +1,6 @@
 //! Validator, miner and client as processes.
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 
 use crate::assay;
@@ -183,4 +184,60 @@ fn a_validator_begins_with_the_snapshot_of_another_at_a_trusted_block_only() {
     assert_eq!(&synced["height"], height);
     assay!("{sync} {hash}").refused("is not ahead of it");
     assert_eq!(validator.terminate(), Some(0));
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(parameters, KeyPair::generate().expect("a key")).expect("one")
+}
+
+#[test]
+fn a_miner_at_https_is_asked_only_by_a_validator_that_trusts_its_certificate() {
+    let chain = Chain::new();
+    let path = |name: &str| chain.files.path(name);
+    let (trusted, other) = (authority(), authority());
+    let own = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let certificate = certificate.signed_by(&own, &trusted).expect("a certificate");
+    for (name, text) in [
+        ("ca.pem", trusted.pem()),
+        ("other.pem", other.pem()),
+        ("miner.pem", certificate.pem()),
+        ("miner-key.pem", own.serialize_pem()),
+    ] {
+        chain.files.write(name, text.as_bytes());
+    }
+    let home = path("home");
+    let start = |also: &str| {
+        Service::start(&format!("validator start --home {home} --listen 127.0.0.1:0 {also}"), None)
+    };
+    let validator = start(&format!("--set broker.miner_ca={}", path("ca.pem")));
+    let url = validator.url();
+    chain.register_model(&url);
+    let (key, model, keys) = (path("miner.key"), path("digits.assay"), path("keys"));
+    let line =
+        format!("miner --key {key} --listen 127.0.0.1:0 --validator {url} --model {model} --keys {keys}");
+    let ran = assay!("{line} --serve-cert {}", path("miner.pem"));
+    assert!(ran.code == Some(2) && ran.stderr.contains("--serve-key"), "{ran:?}");
+    let (certificate, key) = (path("miner.pem"), path("miner-key.pem"));
+    let _miner = Service::start(
+        &format!("{line} --serve-cert {certificate} --serve-key {key}"),
+        Some("registered as "),
+    );
+    let (infer, miner) = (chain.infer(&url), &chain.miner);
+    assay!("{infer} --wait-verified").ok();
+    let status = assay!("validator status --endpoint {url} --account {miner}").ok();
+    assert!(status.contains("miner    at https://127.0.0.1:"), "{status}");
+    drop(validator);
+
+    // Its certificate is of another authority: no answer counts.
+    let validator = start(&format!("--set broker.miner_ca={}", path("other.pem")));
+    let ran = assay!("{} --wait-verified", chain.infer(&validator.url()));
+    assert!(ran.code != Some(0) && ran.stderr.contains("MINERS_FAILED"), "{ran:?}");
+    drop(validator);
+    // A validator that knows no authority does not ask it, and blames nobody.
+    let validator = start("");
+    let ran = assay!("{} --wait-verified", chain.infer(&validator.url()));
+    assert!(ran.code != Some(0) && ran.stderr.contains("NO_MINER"), "{ran:?}");
 }

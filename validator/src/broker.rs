@@ -20,6 +20,7 @@ mod session;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use assay_proto::client::ClientTls;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::{Envelope, Height, JobId, PublicKey};
 use assay_verifier::receipt::open_job;
@@ -94,6 +95,7 @@ pub enum FailureReason {
 pub struct Broker {
     application: Arc<Application>,
     config: BrokerConfig,
+    miner_tls: Option<ClientTls>,
     commit_timeout: Duration,
     reservations: Arc<Reservations>,
     places: Arc<Places>,
@@ -102,10 +104,11 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker for this node. `stopped` turns true when the node stops.
+    /// A broker for this node, with what `broker.miner_ca` holds. `stopped` turns true when the node stops.
     pub fn new(
         application: Arc<Application>,
         config: BrokerConfig,
+        miner_ca: Option<Vec<u8>>,
         commit_timeout: Duration,
         stopped: Stopped,
     ) -> Self {
@@ -115,6 +118,7 @@ impl Broker {
             reservations: Arc::new(Reservations::new(config.jobs, config.jobs_per_client)),
             places: Arc::new(Places::new(config.jobs_per_miner)),
             config,
+            miner_tls: miner_ca.map(|ca| ClientTls { ca, identity: None }),
             sessions: Mutex::default(),
             stopped,
         }
@@ -155,6 +159,7 @@ impl Broker {
         let session = Session {
             application: Arc::clone(&self.application),
             config: self.config.clone(),
+            miner_tls: self.miner_tls.clone(),
             commit_timeout: self.commit_timeout,
             places: Arc::clone(&self.places),
             admitted,

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_proto::limits;
+use assay_proto::{Height, limits};
 use assay_validator_bft::{Peer, Timeouts};
 use assay_verifier::limits as rules;
+use assay_verifier::snapshot::Trusted;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -34,6 +35,8 @@ pub struct Config {
     pub services: ServicesConfig,
     /// Encryption of the gRPC services.
     pub tls: TlsConfig,
+    /// Beginning with another validator's state.
+    pub sync: SyncConfig,
     /// Metrics and health over HTTP.
     pub monitor: MonitorConfig,
 }
@@ -128,6 +131,8 @@ pub struct BrokerConfig {
     /// Share of assignments drawn evenly among the eligible miners, in parts per million, so that a newcomer or
     /// a miner at zero is sampled again; 0 to 1,000,000.
     pub exploration_ppm: u32,
+    /// PEM file of the authorities that may vouch for miners whose endpoint is https://; if empty, those get no job.
+    pub miner_ca: PathBuf,
 }
 
 /// How much one listener serves at a time.
@@ -160,6 +165,21 @@ pub struct TlsConfig {
     pub client_ca: PathBuf,
 }
 
+/// Beginning with another validator's state instead of with blocks: at a start whose database is behind the trusted
+/// block. All three of peer, height and hash, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncConfig {
+    /// The services of a validator that offers the snapshot; it need not be trusted. None if empty.
+    pub peer: String,
+    /// Height of a block that is known to be of the chain.
+    pub trust_height: u64,
+    /// Hash of that block's header, in hexadecimal.
+    pub trust_hash: String,
+    /// PEM file of the authorities that may vouch for a peer at https://; none if empty.
+    pub ca: PathBuf,
+}
+
 /// Metrics and health over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -182,6 +202,7 @@ impl Default for Config {
             broker: BrokerConfig::default(),
             services: ServicesConfig::default(),
             tls: TlsConfig::default(),
+            sync: SyncConfig::default(),
             monitor: MonitorConfig::default(),
         }
     }
@@ -230,6 +251,7 @@ impl Default for BrokerConfig {
             connect_timeout_ms: 2_000,
             assign_timeout_ms: 60_000,
             exploration_ppm: 100_000,
+            miner_ca: PathBuf::new(),
         }
     }
 }
@@ -272,6 +294,7 @@ impl Config {
             broker,
             services,
             tls,
+            sync,
             monitor: _,
         } = self;
         if data_dir.as_os_str().is_empty() {
@@ -316,6 +339,7 @@ impl Config {
                 allowed: "a certificate and its key, and a client_ca only beside them".into(),
             });
         }
+        sync.trusted()?;
         Ok(())
     }
 }
@@ -329,6 +353,27 @@ impl EngineConfig {
     /// Time that a block waits for more transactions.
     pub fn gather(&self) -> Duration {
         Duration::from_millis(self.gather_ms)
+    }
+}
+
+impl SyncConfig {
+    /// The block whose state is fetched; none if there is no peer to fetch it from.
+    pub fn trusted(&self) -> Result<Option<Trusted>, Error> {
+        let Self { peer, trust_height, trust_hash, ca: _ } = self;
+        if (peer.as_str(), *trust_height, trust_hash.as_str()) == ("", 0, "") {
+            return Ok(None);
+        }
+        match trust_hash.parse() {
+            Ok(hash) if !peer.is_empty() && *trust_height > 0 => {
+                Ok(Some(Trusted { height: Height(*trust_height), hash }))
+            }
+            Ok(_) | Err(_) => Err(Error::Config {
+                field: "sync",
+                value: format!("{self:?}"),
+                allowed: "a peer, a trust_height and a trust_hash of 64 hexadecimal digits, or none of them"
+                    .into(),
+            }),
+        }
     }
 }
 
@@ -434,6 +479,11 @@ mod tests {
             ("tls", |c| c.tls.certificate = "a".into()),
             ("tls", |c| c.tls.key = "a".into()),
             ("tls", |c| c.tls.client_ca = "a".into()),
+            ("sync", |c| c.sync.peer = "http://a:1".into()),
+            ("sync", |c| (c.sync.trust_height, c.sync.trust_hash) = (7, "ab".repeat(32))),
+            ("sync", |c| {
+                c.sync = SyncConfig { peer: "http://a:1".into(), trust_height: 7, ..SyncConfig::default() }
+            }),
         ];
         for (name, spoil) in cases {
             let mut config = Config::default();

@@ -7,6 +7,7 @@
 //! A block is voted for if the rules of the ledger hold and its time is not more than [`DRIFT_MS`] ahead of this node's
 //! clock: honest clocks that differ by less agree, and one that is further off delays its own turns only.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::clock;
 use crate::config::EngineConfig;
 use crate::error::Error;
 use crate::stop::{Stopped, stopping};
+use crate::sync;
 
 /// How far ahead of this node's clock a block's time may be.
 pub const DRIFT_MS: u64 = 600_000;
@@ -206,15 +208,23 @@ pub(crate) async fn tell(application: Arc<Application>, gossip: mpsc::Sender<Vec
 }
 
 /// Says whether this node is where the others are: more than two thirds of the power are connected, itself included, and
-/// nobody is more than a block ahead.
+/// nobody is more than a block ahead. A node that cannot get there by blocks logs what there is to do.
 pub(crate) async fn readiness(
     application: Arc<Application>,
+    data_dir: PathBuf,
     mut status: watch::Receiver<Status>,
     ready: watch::Sender<bool>,
     stopped: Stopped,
 ) {
     let mut head = application.follow();
+    let mut was_stranded = false;
     loop {
+        let height = head.borrow().head().height;
+        let stranded = status.borrow().is_stranded(height);
+        if stranded && !was_stranded {
+            tracing::error!("{}", sync::advice(&data_dir, height));
+        }
+        was_stranded = stranded;
         let now = is_ready(&head.borrow_and_update(), &status.borrow_and_update(), &application.public_key());
         let changed = ready.send_if_modified(|ready| std::mem::replace(ready, now) != now);
         if changed {
@@ -235,6 +245,6 @@ fn is_ready(state: &State, status: &Status, own: &PublicKey) -> bool {
         .iter()
         .filter(|(key, _)| here(key))
         .fold(0, |sum: u64, (_, power)| sum.saturating_add(power));
-    let greatest = status.peers.values().copied().max().unwrap_or_default();
+    let greatest = status.peers.values().map(|log| log.head).max().unwrap_or_default();
     validators.is_quorum(power) && greatest <= state.head().height.next()
 }

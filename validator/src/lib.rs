@@ -11,6 +11,7 @@ pub mod mempool;
 pub mod metrics;
 mod monitor;
 pub mod node;
+mod pem;
 mod retention;
 mod scoring;
 mod services;

@@ -1,7 +1,7 @@
 //! `/metrics` and `/health` over HTTP, on a port of their own.
 //!
 //! `/health` is 200 where the node is ready and 503 where it is not; its body says height, readiness and whether the
-//! node signs. Connections are few and short: one more than the limit waits.
+//! node signs, and whether it is stranded: no connected validator keeps its next block, so that it needs a snapshot. Connections are few and short: one more than the limit waits.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -112,8 +112,10 @@ impl Monitor {
         let status = self.status.borrow();
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let (signing, peers) = (status.signing, status.peers.len());
-        let body =
-            format!("{{\"ready\":{ready},\"height\":{height},\"signing\":{signing},\"peers\":{peers}}}\n");
+        let stranded = status.is_stranded(height);
+        let body = format!(
+            "{{\"ready\":{ready},\"height\":{height},\"signing\":{signing},\"peers\":{peers},\"stranded\":{stranded}}}\n"
+        );
         let mut response = text(code, body);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response

@@ -21,7 +21,7 @@ use crate::mempool::Mempool;
 use crate::monitor::Monitor;
 use crate::stop::stopping;
 use crate::store::Store;
-use crate::{retention, scoring, services};
+use crate::{pem, retention, scoring, services, sync};
 
 /// Folder of the consensus engine, in that of the database.
 const CONSENSUS: &str = "consensus";
@@ -88,6 +88,7 @@ impl Node {
             true => Some(Monitor::bind(config.monitor.listen).await?),
             false => None,
         };
+        sync::begin(&config, &genesis).await?;
         let path = config.data_dir.clone();
         let (store, state) = tokio::task::spawn_blocking(move || Store::open(&path, &genesis)).await??;
         let height = state.head().height;
@@ -106,6 +107,7 @@ impl Node {
         let broker = Arc::new(Broker::new(
             Arc::clone(&application),
             config.broker.clone(),
+            pem::read(&config.broker.miner_ca)?,
             config.mempool.commit_timeout(),
             stopped.clone(),
         ));
@@ -119,7 +121,13 @@ impl Node {
         tokio::spawn(scoring::run(Arc::clone(&application), stopped.clone()));
         tokio::spawn(consensus::tell(Arc::clone(&application), engine.gossip_sender(), stopped.clone()));
         tokio::spawn(retention::forget(Arc::clone(&application), stopped.clone()));
-        tokio::spawn(consensus::readiness(Arc::clone(&application), status.clone(), told, stopped.clone()));
+        tokio::spawn(consensus::readiness(
+            Arc::clone(&application),
+            config.data_dir.clone(),
+            status.clone(),
+            told,
+            stopped.clone(),
+        ));
         let monitor_addr = monitor.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = monitor {
             let (application, status) = (Arc::clone(&application), status.clone());

@@ -11,10 +11,7 @@ mod rates;
 mod snapshot;
 mod status;
 
-use std::fs::File;
 use std::future::Future;
-use std::io::Read;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +31,7 @@ use crate::application::Application;
 use crate::broker::Broker;
 use crate::config::{Config, TlsConfig};
 use crate::error::Error;
+use crate::pem;
 use crate::stop::{Stopped, stopping};
 use connections::Connections;
 use inference::Inference;
@@ -45,8 +43,6 @@ use rates::Rates;
 const CALL_MARGIN: Duration = Duration::from_secs(30);
 /// Time that a stream waits for its reader before it is cut.
 const READER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of a PEM file.
-const PEM_BYTES: u64 = 1 << 20;
 /// Messages of a stream that wait for its reader.
 const STREAM_BUFFER: usize = 2;
 
@@ -155,22 +151,14 @@ pub async fn serve(
 
 /// What the settings say about encryption.
 pub fn tls(config: &TlsConfig) -> Result<Option<ServerTlsConfig>, Error> {
-    if config.certificate.as_os_str().is_empty() {
+    let (Some(certificate), Some(key)) = (pem::read(&config.certificate)?, pem::read(&config.key)?) else {
         return Ok(None);
-    }
-    let read = |path: &PathBuf| {
-        let failed = |source| Error::File { path: path.clone(), source };
-        let mut text = Vec::new();
-        let file = File::open(path).map_err(failed)?;
-        file.take(PEM_BYTES).read_to_end(&mut text).map_err(failed)?;
-        Ok::<_, Error>(text)
     };
-    let identity = Identity::from_pem(read(&config.certificate)?, read(&config.key)?);
-    let tls = ServerTlsConfig::new().identity(identity);
-    if config.client_ca.as_os_str().is_empty() {
-        return Ok(Some(tls));
-    }
-    Ok(Some(tls.client_ca_root(Certificate::from_pem(read(&config.client_ca)?))))
+    let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+    Ok(Some(match pem::read(&config.client_ca)? {
+        Some(ca) => tls.client_ca_root(Certificate::from_pem(ca)),
+        None => tls,
+    }))
 }
 
 /// Reports every service as serving while the node is ready, until it stops.

@@ -3,16 +3,52 @@
 //! Whoever runs the node names a block, by height and hash, that it knows to be of the chain: two or three validators that
 //! it trusts show theirs in `assay validator status`. The peer that is asked for the state is not trusted:
 //! `assay_verifier::snapshot` holds everything that it sends against that hash.
+//!
+//! It happens where somebody says so: by `assay validator sync`, or by `[sync]` in the settings. A node that cannot catch up
+//! by blocks says what there is to do ([`advice`]).
 
 use std::path::Path;
 
-use assay_proto::client::{Client, SnapshotPart};
+use assay_proto::Height;
+use assay_proto::client::{Client, ClientOptions, ClientTls, SnapshotPart};
 use assay_proto::genesis::Genesis;
 use assay_verifier::snapshot::{self, Trusted};
 use assay_verifier::state::State;
 
+use crate::config::Config;
 use crate::error::Error;
+use crate::pem;
 use crate::store::Store;
+
+/// Begins with the state that the settings name, where the database is behind it.
+pub(crate) async fn begin(config: &Config, genesis: &Genesis) -> Result<(), Error> {
+    let Some(trusted) = config.sync.trusted()? else { return Ok(()) };
+    let (path, chain) = (config.data_dir.clone(), genesis.clone());
+    let open = move || Store::open(&path, &chain).map(|(_, state)| state.head().height);
+    let head = tokio::task::spawn_blocking(open).await??;
+    if head >= trusted.height {
+        return Ok(());
+    }
+    let tls = pem::read(&config.sync.ca)?.map(|ca| ClientTls { ca, identity: None });
+    let client =
+        Client::connect(&config.sync.peer, ClientOptions { tls, ..ClientOptions::default() }).await?;
+    let mut records = 0;
+    fetch(&client, genesis.clone(), trusted, &config.data_dir, |count| records = count).await?;
+    tracing::info!(%head, height = %trusted.height, records, "began with a snapshot");
+    Ok(())
+}
+
+/// What the operator of a node does that cannot catch up by blocks.
+pub(crate) fn advice(data_dir: &Path, head: Height) -> String {
+    let home = data_dir.parent().unwrap_or(data_dir).display();
+    format!(
+        "no connected validator keeps block {}, the next one here. Stop this node, take HEIGHT and HASH of a snapshot from \
+         `assay validator status` of validators that you trust, run `assay validator sync --home {home} --endpoint URL \
+         --trust-height HEIGHT --trust-hash HASH`, and start it again; or name them in [sync] of its settings and start it \
+         again",
+        head.next()
+    )
+}
 
 /// Fetches the state after the trusted block and makes `data_dir` a database that begins with it. What is there must be
 /// behind that block, and in use by nobody.

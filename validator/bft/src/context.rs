@@ -99,8 +99,8 @@ pub(crate) enum Part {
     Chunk { index: u32, bytes: Vec<u8> },
     /// A message of the application.
     Gossip(Vec<u8>),
-    /// Height of the sender's last decided block.
-    Head(Height),
+    /// What the sender has of the log: its last decided block and the earliest one that it keeps.
+    Head { head: Height, earliest: Height },
 }
 
 /// The beginning of a proposed block.

@@ -6,25 +6,20 @@
 //! a block is durable before the engine hears of it, a decision before the engine hears that it is
 //! ```
 
+mod watching;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use assay_proto::vote::Equivocation;
-use assay_proto::{
-    BlockHash, Canonical, Envelope, Height as ChainHeight, PublicKey, Signature as ChainSignature,
-};
+use assay_proto::{BlockHash, Height as ChainHeight, PublicKey};
 use bytes::Bytes;
 use malachitebft_app_channel::app::engine::host::{HeightParams, Next, SyncedValueOutcome};
 use malachitebft_app_channel::app::streaming::{StreamContent, StreamId, StreamMessage};
-use malachitebft_app_channel::app::types::core::{
-    LinearTimeouts, Round, SignedMessage, Validity, VoteExtensionPolicy,
-};
+use malachitebft_app_channel::app::types::core::{LinearTimeouts, Round, Validity, VoteExtensionPolicy};
 use malachitebft_app_channel::app::types::sync::RawDecidedValue;
-use malachitebft_app_channel::app::types::{
-    LocallyProposedValue, MisbehaviorEvidence, ProposedValue, SignedConsensusMsg,
-};
+use malachitebft_app_channel::app::types::{LocallyProposedValue, ProposedValue, SignedConsensusMsg};
 use malachitebft_app_channel::{AppMsg, Channels, NetworkMsg, NetworkRequest};
 use malachitebft_core_types::{Proposal as _, Vote as _};
 use malachitebft_engine::util::events::Event;
@@ -33,11 +28,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::application::{Application, Fault, Proposed, Verdict};
 use crate::codec::{commit_certificate, extended};
-use crate::context::{Address, Context, Height, Part, Proposal, Start, ValidatorSet, Value, Vote};
-use crate::engine::{Mode, Status, Timeouts};
+use crate::context::{Address, Context, Height, Part, Start, ValidatorSet, Value};
+use crate::engine::{Mode, PeerLog, Status, Timeouts, is_signed_by};
 use crate::error::Error;
+use crate::evidence::equivocations;
 use crate::parts::{Streams, Whole, split};
 use crate::peers::{key_of, key_of_bytes};
+use crate::signing_state::SigningState;
 
 /// Time between looks at the peers while none are there, and between announcements of the own height.
 const TICK: Duration = Duration::from_millis(250);
@@ -58,6 +55,8 @@ pub(crate) enum End {
     Engine,
     /// Everything that this key may have signed is decided.
     Watched,
+    /// This key signed before, and this node does not know what.
+    Unaware,
 }
 
 /// A height that is not started yet.
@@ -76,7 +75,12 @@ enum Reply {
 pub(crate) struct Driver {
     application: Arc<dyn Application>,
     own: PublicKey,
+    state: Arc<Mutex<SigningState>>,
     mode: Mode,
+    /// The last height at which this node itself may have signed in a former life; none while that is not known.
+    former: Option<ChainHeight>,
+    /// Whether it was found that this key signed what this node does not know of.
+    unaware: bool,
     timeouts: Timeouts,
     /// Validators of the height after the head.
     set: ValidatorSet,
@@ -86,7 +90,7 @@ pub(crate) struct Driver {
     held: Option<Held>,
     streams: Streams,
     early: BTreeMap<PublicKey, Vec<Whole>>,
-    heads: BTreeMap<PublicKey, ChainHeight>,
+    heads: BTreeMap<PublicKey, PeerLog>,
     connected: Vec<PublicKey>,
     status: watch::Sender<Status>,
     gossip: mpsc::Receiver<Vec<u8>>,
@@ -98,6 +102,7 @@ impl Driver {
     pub fn new(
         application: Arc<dyn Application>,
         own: PublicKey,
+        state: Arc<Mutex<SigningState>>,
         mode: Mode,
         timeouts: Timeouts,
         gossip: mpsc::Receiver<Vec<u8>>,
@@ -107,7 +112,10 @@ impl Driver {
         let mut driver = Self {
             application,
             own,
+            state,
             mode,
+            former: None,
+            unaware: false,
             timeouts,
             set,
             head,
@@ -128,7 +136,11 @@ impl Driver {
 
     /// A new run of the engine.
     pub fn begin(&mut self, mode: Mode) {
-        self.mode = mode;
+        (self.mode, self.unaware) = (mode, false);
+        self.former = match mode {
+            Mode::Sign => None,
+            Mode::Watch(until) => until,
+        };
         (self.started, self.held) = (None, None);
         (self.streams, self.early) = (Streams::default(), BTreeMap::new());
         self.connected.clear();
@@ -167,9 +179,12 @@ impl Driver {
                 }
                 () = wanted(&mut self.held) => self.release(),
                 Some(message) = self.gossip.recv() => self.publish(channels, Part::Gossip(message)).await,
-                _ = ticks.tick() => self.tick(channels).await,
+                _ = ticks.tick() => self.tick(channels).await?,
             }
-            if self.has_watched() {
+            if self.unaware {
+                return Ok(End::Unaware);
+            }
+            if self.has_watched()? {
                 return Ok(End::Watched);
             }
         }
@@ -226,8 +241,12 @@ impl Driver {
             }
             AppMsg::Decided { certificate, reply, .. } => {
                 let Some(certificate) = commit_certificate(&certificate) else { return Err(Error::Stopped) };
+                let signed = is_signed_by(&certificate, &self.own);
                 self.blocking(move |app| app.decide(certificate)).await?;
                 self.advance();
+                if signed {
+                    self.recognise(self.head)?;
+                }
                 answered(reply.send(()));
             }
             AppMsg::Finalized { evidence, reply, .. } => {
@@ -292,7 +311,21 @@ impl Driver {
     /// Starts the held height where what is known of the peers is reason enough.
     fn consider(&mut self) {
         let Some(held) = &self.held else { return };
-        let ahead = self.heads.values().any(|head| *head > self.head);
+        let first = matches!(held.reply, Reply::First(..));
+        if first
+            && self.mode == Mode::Sign
+            && !self.is_alone()
+            && self.signing_state().height() == ChainHeight(0)
+        {
+            // What knows of no signature is believed at the beginning of a chain only.
+            self.unaware = self.heads.values().any(|log| log.head > ChainHeight(0));
+            let heard = self.connected.iter().all(|key| self.heads.contains_key(key));
+            let patient = matches!(held.reply, Reply::First(_, until) if until > Instant::now());
+            if self.unaware || (patient && !heard) {
+                return;
+            }
+        }
+        let ahead = self.heads.values().any(|log| log.head > self.head);
         let early = self.early.values().flatten().any(|whole| whole.start.height.0 > self.head.0);
         let first = match &held.reply {
             Reply::First(_, until) if !self.is_alone() => self.has_peers() || *until <= Instant::now(),
@@ -357,8 +390,8 @@ impl Driver {
     ) -> Result<Option<ProposedValue<Context>>, Error> {
         let StreamContent::Data(part) = message.content else { return Ok(None) };
         let whole = match part {
-            Part::Head(height) => {
-                self.heads.insert(from, height.into());
+            Part::Head { head, earliest } => {
+                self.heads.insert(from, PeerLog { head: head.into(), earliest: earliest.into() });
                 self.consider();
                 return Ok(None);
             }
@@ -453,9 +486,9 @@ impl Driver {
         [now.as_nanos().to_be_bytes().as_slice(), &self.sent.to_be_bytes()].concat().into()
     }
 
-    async fn tick(&mut self, channels: &Channels<Context>) {
+    async fn tick(&mut self, channels: &Channels<Context>) -> Result<(), Error> {
         if self.is_alone() {
-            return;
+            return Ok(());
         }
         self.ticks = self.ticks.wrapping_add(1);
         let waits = matches!(self.held, Some(Held { reply: Reply::First(..), .. }));
@@ -467,18 +500,25 @@ impl Driver {
             }
             let (connected, heads) = (&self.connected, &mut self.heads);
             heads.retain(|key, _| connected.contains(key));
-            let height = |key| (key, heads.get(&key).copied().unwrap_or_default());
-            let peers = connected.iter().copied().map(height).collect();
+            let log = |key| (key, heads.get(&key).copied().unwrap_or_default());
+            let peers = connected.iter().copied().map(log).collect();
             self.status.send_if_modified(|status| {
                 let changed = status.peers != peers;
                 status.peers = peers;
                 changed
             });
         }
-        if due {
-            self.publish(channels, Part::Head(self.head.into())).await;
+        if due || waits {
+            let earliest = self.blocking(|app| app.earliest()).await?;
+            let head = Part::Head { head: self.head.into(), earliest: earliest.into() };
+            self.publish(channels, head).await;
         }
         self.consider();
+        Ok(())
+    }
+
+    fn signing_state(&self) -> MutexGuard<'_, SigningState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether more than two thirds of the power are connected, this validator included.
@@ -488,31 +528,6 @@ impl Driver {
 
     fn is_alone(&self) -> bool {
         self.set.len() == 1 && self.set.contains(&self.own)
-    }
-
-    /// Whether a node that watches knows that everything its key may have signed is decided.
-    fn has_watched(&mut self) -> bool {
-        match self.mode {
-            Mode::Sign => false,
-            Mode::Watch(Some(until)) => self.head >= until,
-            Mode::Watch(None) => {
-                // More than half of what the others hold together, so that no few of them can lie about it alone.
-                let others = self.set.power(|key| *key != self.own);
-                let known = self.set.power(|key| *key != self.own && self.heads.contains_key(key));
-                if known.saturating_mul(2) <= others {
-                    return false;
-                }
-                let greatest = self.heads.values().copied().max().unwrap_or_default();
-                if greatest == ChainHeight(0) {
-                    return true;
-                }
-                // The height in progress may be the one after the greatest, or by now the one after that.
-                let until = greatest.next().next();
-                tracing::warn!(%until, "watches until this height is decided");
-                self.mode = Mode::Watch(Some(until));
-                false
-            }
-        }
     }
 
     /// Runs what blocks away from the threads that serve the network.
@@ -582,25 +597,4 @@ fn decided(
         values.push(RawDecidedValue::new(block.into(), extended(&certificate)));
     }
     Ok(values)
-}
-
-/// The engine's findings as the ledger takes them.
-fn equivocations(evidence: &MisbehaviorEvidence<Context>) -> Vec<Equivocation> {
-    let votes = evidence.votes.iter().flat_map(|(_, pairs)| pairs);
-    let votes = votes.map(|(one, other)| (vote_envelope(one), vote_envelope(other)));
-    let proposals = evidence.proposals.iter().flat_map(|(_, pairs)| pairs);
-    let proposals = proposals.map(|(one, other)| (proposal_envelope(one), proposal_envelope(other)));
-    votes.chain(proposals).filter_map(|(one, other)| Equivocation::new(one?, other?).ok()).collect()
-}
-
-fn vote_envelope(signed: &SignedMessage<Context, Vote>) -> Option<Envelope> {
-    let signer = signed.message.validator_address().0;
-    let payload = signed.message.message()?.encode();
-    Some(Envelope { payload, signer, signature: ChainSignature(signed.signature.0) })
-}
-
-fn proposal_envelope(signed: &SignedMessage<Context, Proposal>) -> Option<Envelope> {
-    let signer = signed.message.validator_address().0;
-    let payload = signed.message.message()?.encode();
-    Some(Envelope { payload, signer, signature: ChainSignature(signed.signature.0) })
 }

@@ -3,6 +3,8 @@
 //! A node signs only if it knows all that its key signed before: it has the signing state, and, where it signed at a
 //! height that is not decided, the engine's log of that height. Without either it follows the others as a node that
 //! does not sign, until they have decided every height that its key may have signed at; then it takes part again.
+//! A state that knows of no signature is believed only where the chain has no block yet, and one that knows less than the
+//! signatures of its key in the log is not believed at all.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use assay_proto::block::CommitCertificate;
 use assay_proto::{ChainId, Height, PublicKey, SecretKey};
 use bytesize::ByteSize;
 use malachitebft_app_channel::app::config::{
@@ -81,17 +84,34 @@ pub struct Settings {
     pub timeouts: Timeouts,
 }
 
+/// What a connected validator last said to have of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerLog {
+    /// Height of its last decided block.
+    pub head: Height,
+    /// Height of the earliest block that it keeps.
+    pub earliest: Height,
+}
+
 /// What the engine knows of itself and its peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Whether this node signs; otherwise it only watches.
     pub signing: bool,
-    /// Connected validators and the heights that they last said to have decided.
-    pub peers: BTreeMap<PublicKey, Height>,
+    /// Connected validators.
+    pub peers: BTreeMap<PublicKey, PeerLog>,
     /// Round of the height in progress.
     pub round: u32,
     /// Rounds beyond the first of a height, since the start.
     pub extra_rounds: u64,
+}
+
+impl Status {
+    /// Whether a node with this head cannot catch up by blocks: others are ahead, and none of them keeps its next one.
+    pub fn is_stranded(&self, head: Height) -> bool {
+        let mut ahead = self.peers.values().filter(|log| log.head > head).peekable();
+        ahead.peek().is_some() && ahead.all(|log| log.earliest > head.next())
+    }
 }
 
 /// Whether this node signs.
@@ -117,10 +137,10 @@ impl Engine {
         application: Arc<dyn Application>,
         stopped: watch::Receiver<bool>,
     ) -> Result<Self, Error> {
-        let opened = settings.clone();
-        let (head, validators) = (application.head(), application.validators().len());
+        let (opened, asked) = (settings.clone(), Arc::clone(&application));
         let (state, mode) =
-            tokio::task::spawn_blocking(move || open_state(&opened, head, validators)).await??;
+            tokio::task::spawn_blocking(move || open_state(&opened, asked.as_ref())).await??;
+        let state = Arc::new(Mutex::new(state));
         // The engine itself only logs that it cannot listen.
         await_port(settings.listen).await?;
         let (gossip, commands) = mpsc::channel(COMMANDS);
@@ -128,11 +148,18 @@ impl Engine {
         let signer = Signer {
             chain: settings.chain.clone(),
             key: settings.key.clone(),
-            state: Arc::new(Mutex::new(state)),
+            state: Arc::clone(&state),
             refused: Arc::default(),
         };
-        let driver =
-            Driver::new(application, settings.key.public_key(), mode, settings.timeouts, commands, told);
+        let driver = Driver::new(
+            application,
+            settings.key.public_key(),
+            state,
+            mode,
+            settings.timeouts,
+            commands,
+            told,
+        );
         let first = build(&settings, &signer, mode).await?;
         let task = tokio::spawn(run(settings, signer, driver, first, mode, stopped));
         Ok(Self { task, gossip, status })
@@ -176,6 +203,7 @@ async fn run(
         mode = match (end?, take_refusal(&signer)) {
             (End::Told, _) => return Ok(()),
             (End::Watched, _) => Mode::Sign,
+            (End::Unaware, _) => Mode::Watch(None),
             (End::Engine, Some(refusal)) if mode == Mode::Sign => {
                 tracing::warn!(%refusal, "this node watches until that height is decided");
                 Mode::Watch(Some(refusal.height))
@@ -217,12 +245,12 @@ fn take_refusal(signer: &Signer) -> Option<Refusal> {
 }
 
 /// Opens the signing state and says whether it tells enough to sign.
-fn open_state(settings: &Settings, head: Height, validators: usize) -> Result<(SigningState, Mode), Error> {
+fn open_state(settings: &Settings, application: &dyn Application) -> Result<(SigningState, Mode), Error> {
     let (path, key) = (SigningState::path(&settings.folder), settings.key.public_key());
     let file = |source| Error::File { path: settings.folder.clone(), source };
     std::fs::create_dir_all(&settings.folder).map_err(file)?;
-    let alone = validators <= 1;
-    let Some(state) = SigningState::open(&path, &settings.chain, &key)? else {
+    let (head, alone) = (application.head(), application.validators().len() <= 1);
+    let Some(mut state) = SigningState::open(&path, &settings.chain, &key)? else {
         if alone && head > Height(0) {
             return Err(Error::Unrecorded { path, height: head });
         }
@@ -238,6 +266,16 @@ fn open_state(settings: &Settings, head: Height, validators: usize) -> Result<(S
         }
         return Ok((SigningState::create(&provisional, &settings.chain, &key)?, Mode::Watch(None)));
     };
+    let last = application.decided(head).map_err(Error::Application)?;
+    let signed = last.is_some_and(|(_, certificate)| is_signed_by(&certificate, &key));
+    if head > Height(0) && (state.height() == Height(0) || (signed && state.height() < head)) {
+        if alone {
+            return Err(Error::Unrecorded { path, height: head });
+        }
+        tracing::error!(%head, known = %state.height(), "the record of what this key signed is older than the log");
+        state.concede(head)?;
+        return Ok((state, Mode::Watch(None)));
+    }
     let log = wal(settings);
     let kept = std::fs::metadata(&log).is_ok_and(|log| log.len() > 0);
     let height = state.height();
@@ -247,6 +285,11 @@ fn open_state(settings: &Settings, head: Height, validators: usize) -> Result<(S
         (true, true) => return Err(Error::LostLog { path: log, height }),
     };
     Ok((state, mode))
+}
+
+/// Whether a certificate has a signature of this key.
+pub(crate) fn is_signed_by(certificate: &CommitCertificate, key: &PublicKey) -> bool {
+    certificate.signatures.iter().any(|entry| entry.validator == *key)
 }
 
 fn wal(settings: &Settings) -> PathBuf {

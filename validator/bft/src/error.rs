@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// A validator that is alone cannot learn from others what it signed.
     #[error(
-        "{path} is missing, and this chain is at height {height}: what this key signed is not known, and no other validator can go on without it"
+        "{path} is missing or was made anew, and this chain is at height {height}: what this key signed is not known, and no other validator can go on without it"
     )]
     Unrecorded {
         /// The file.

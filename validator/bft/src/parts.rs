@@ -71,7 +71,7 @@ impl Streams {
         match part {
             Part::Start(start) => drop(stream.start.get_or_insert(start)),
             Part::Chunk { index, bytes } => drop(stream.chunks.entry(index).or_insert(bytes)),
-            Part::Gossip(_) | Part::Head(_) => return None,
+            Part::Gossip(_) | Part::Head { .. } => return None,
         }
         if stream.is_complete() { streams.remove(place).whole() } else { None }
     }
@@ -110,7 +110,7 @@ fn fits(part: &Part, head: ChainHeight) -> bool {
             let index = usize::try_from(*index).unwrap_or(usize::MAX);
             index < limits::BLOCK_BYTES.div_ceil(CHUNK_BYTES) && (1..=CHUNK_BYTES).contains(&bytes.len())
         }
-        Part::Gossip(_) | Part::Head(_) => false,
+        Part::Gossip(_) | Part::Head { .. } => false,
     }
 }
 

@@ -1,8 +1,9 @@
 //! What this key signed last, on disk before the signature leaves.
 //!
 //! ```text
-//! order    (height, round, prevote < precommit) for votes, (height, round) for proposals
-//! admit m  if m is later than the last of its kind, or is the last one again
+//! order      (height, round, prevote < precommit) for votes, (height, round) for proposals
+//! admit m    if m is later than the last of its kind, or is the last one again
+//! concede h  anything up to height h may have been signed, nobody knows what: nothing up to h is admitted any more
 //! ```
 //!
 //! The file has two slots of 256 bytes, written in turn and synced, so that one of them is always whole: length, record
@@ -105,6 +106,14 @@ impl SigningState {
     /// The greatest height that anything was signed at; 0 if nothing was.
     pub fn height(&self) -> Height {
         Height(self.record.vote.height.max(self.record.proposal.height))
+    }
+
+    /// Notes that this key may have signed anything up to a height.
+    pub fn concede(&mut self, height: Height) -> Result<(), Error> {
+        let last = Mark { height: height.0, round: u32::MAX, step: u8::MAX, digest: [0; DIGEST] };
+        let later = |mark: Mark| if mark.height > height.0 { mark } else { last };
+        let Record { writes, vote, proposal } = self.record;
+        self.write(Record { writes, vote: later(vote), proposal: later(proposal) })
     }
 
     /// Records a vote that is about to be signed.
@@ -266,6 +275,22 @@ mod tests {
         ] {
             assert_eq!(state.admit_proposal(&proposal).expect("written").is_ok(), admitted, "{proposal:?}");
         }
+    }
+
+    #[test]
+    fn nothing_up_to_a_conceded_height_is_signed_and_what_is_known_beyond_it_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = SigningState::create(&folder.path().join("state"), &chain(), &KEY).expect("made");
+        state.admit_proposal(&proposal(3, 6, 1)).expect("written").expect("admitted");
+        state.concede(Height(5)).expect("written");
+        state = reopened(state);
+        assert_eq!(state.height(), Height(5));
+        assert!(state.admit_vote(&vote(VoteKind::Precommit, 5, 9, None)).expect("written").is_err());
+        assert!(state.admit_proposal(&proposal(5, 9, 1)).expect("written").is_err());
+        state.admit_vote(&vote(VoteKind::Prevote, 6, 0, Some(1))).expect("written").expect("admitted");
+        state.concede(Height(5)).expect("written");
+        assert!(state.admit_vote(&vote(VoteKind::Prevote, 6, 0, Some(2))).expect("written").is_err());
+        assert!(state.admit_vote(&vote(VoteKind::Precommit, 6, 0, Some(1))).expect("written").is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_proto::client::ClientTls;
 use assay_proto::job::Job;
 use assay_proto::receipt::{Evidence, Verdict};
 use assay_proto::wire::execute_response::Event as Answer;
@@ -35,6 +36,8 @@ pub(super) struct Assignment {
     pub job: Arc<Signed<Job>>,
     pub id: JobId,
     pub key: VerifyingKey,
+    /// How the miner is recognised where its endpoint is https://.
+    pub tls: Option<ClientTls>,
     pub candidate: Candidate,
     pub assigned_at_ms: u64,
     pub began: Instant,
@@ -89,9 +92,9 @@ impl Assignment {
     async fn receive(&self, evidence: &mut Evidence, pass_on: &mut impl FnMut(Event)) -> Result<(), Stop> {
         let deadline = Duration::from_millis(self.job.value().deadline_ms);
         let until = self.began + deadline + self.late_grace;
-        let endpoint = Endpoint::from_shared(self.candidate.endpoint.clone())
-            .map_err(|error| Stop::Miner(format!("its endpoint is no address: {}", describe(&error))))?
-            .connect_timeout(self.connect_timeout);
+        let endpoint = self
+            .endpoint()
+            .map_err(|error| Stop::Miner(format!("its endpoint is no address: {}", describe(&error))))?;
         let connect_until = until.min(Instant::now() + self.connect_timeout);
         let channel = in_time(connect_until, "no connection in time", endpoint.connect()).await?;
         let channel = channel.map_err(|error| Stop::Miner(format!("no connection: {}", describe(&error))))?;
@@ -127,6 +130,15 @@ impl Assignment {
         Ok(())
     }
 
+    fn endpoint(&self) -> Result<Endpoint, tonic::transport::Error> {
+        let endpoint =
+            Endpoint::from_shared(self.candidate.endpoint.clone())?.connect_timeout(self.connect_timeout);
+        match &self.tls {
+            Some(tls) if is_encrypted(&self.candidate.endpoint) => endpoint.tls_config(tls.config()),
+            Some(_) | None => Ok(endpoint),
+        }
+    }
+
     /// Takes the output in as evidence; stops there if it decides the verdict by itself.
     async fn take_output(&self, output: Arrived, evidence: &mut Evidence) -> Result<(), Stop> {
         let (chain, id, miner) = (self.chain.clone(), self.id, self.candidate.miner);
@@ -152,6 +164,11 @@ impl Assignment {
             .map_err(|error| Stop::Miner(format!("it sent no signed message: {}", describe(&error))))?;
         Ok(Arrived { envelope, at_us })
     }
+}
+
+/// Whether a miner expects TLS.
+pub(super) fn is_encrypted(endpoint: &str) -> bool {
+    endpoint.starts_with("https://")
 }
 
 /// Why an exchange ends early.

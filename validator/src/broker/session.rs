@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_proto::PublicKey;
+use assay_proto::client::ClientTls;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_verifier::describe;
 use assay_verifier::miners::may_serve;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admission::Admitted;
 use super::assignment::{Candidate, Draw, choose};
-use super::exchange::{Assignment, Exchange};
+use super::exchange::{Assignment, Exchange, is_encrypted};
 use super::places::{Place, Places};
 use super::{Event, FailureReason};
 use crate::application::Application;
@@ -40,6 +41,8 @@ pub(super) fn events(attempts: u32) -> usize {
 pub(super) struct Session {
     pub application: Arc<Application>,
     pub config: BrokerConfig,
+    /// How miners at https:// are recognised; without it they get no job.
+    pub miner_tls: Option<ClientTls>,
     pub commit_timeout: Duration,
     pub places: Arc<Places>,
     pub admitted: Admitted,
@@ -84,6 +87,7 @@ impl Session {
                 job: Arc::clone(&job),
                 id: self.admitted.id,
                 key: self.admitted.key.clone(),
+                tls: self.miner_tls.clone(),
                 candidate,
                 assigned_at_ms: clock::unix_ms(),
                 began: Instant::now(),
@@ -142,6 +146,7 @@ impl Session {
                     && **key != self.application.public_key()
                     && open(**key)
                     && may_serve(&state, key)
+                    && (self.miner_tls.is_some() || !is_encrypted(&miner.endpoint))
             })
             .map(|(key, miner)| Candidate {
                 miner: *key,

@@ -4,9 +4,12 @@
 //! A liar is a validator with the true engine and the true ledger, whose answers to the engine are changed on the way.
 
 mod bad_proof;
+mod double_proposal;
+mod double_vote;
 mod forged_certificate;
 mod garbage;
 mod replay;
+mod twice;
 mod withheld;
 
 use std::sync::Arc;
@@ -30,11 +33,13 @@ use crate::support::network::{Network, PATIENCE, agree, calls};
 const LIAR: usize = 3;
 
 type Propose = Box<dyn Fn(&Application, Proposed) -> Proposed + Send + Sync>;
+type Judge = Box<dyn Fn(Verdict) -> Verdict + Send + Sync>;
 type Decided = Box<dyn Fn(Vec<u8>, CommitCertificate) -> (Vec<u8>, CommitCertificate) + Send + Sync>;
 
 /// What is changed.
 struct Lies {
     propose: Propose,
+    judge: Judge,
     decided: Decided,
 }
 
@@ -42,6 +47,7 @@ impl Default for Lies {
     fn default() -> Self {
         Self {
             propose: Box::new(|_, proposed| proposed),
+            judge: Box::new(|verdict| verdict),
             decided: Box::new(|bytes, certificate| (bytes, certificate)),
         }
     }
@@ -85,6 +91,14 @@ impl Running {
         Self { engine, proposals, stop, _heard: heard }
     }
 
+    /// Stops it, whatever became of it.
+    async fn abandon(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.engine.ended().await {
+            println!("the liar had ended: {error}");
+        }
+    }
+
     async fn stop(self) {
         self.stop.send_replace(true);
         self.engine.ended().await.expect("stops");
@@ -107,7 +121,8 @@ impl Agreed for Liar {
     }
 
     fn validate(&self, bytes: &[u8], live: bool) -> Result<Verdict, Fault> {
-        self.honest.validate(bytes, live)
+        let verdict = self.honest.validate(bytes, live)?;
+        Ok(if live { (self.lies.judge)(verdict) } else { verdict })
     }
 
     fn undecided(&self, hash: &BlockHash) -> Result<Option<Vec<u8>>, Fault> {

@@ -7,6 +7,7 @@ mod crash;
 mod network;
 mod operations;
 mod outages;
+mod records;
 mod retention;
 mod services;
 mod simulation;

@@ -10,6 +10,7 @@ use assay_validator::Error;
 use assay_validator::application::Application;
 use assay_validator::mempool::{Mempool, Outcome};
 use assay_validator::store::Store;
+use assay_validator_bft::SigningState;
 use assay_verifier::audit::audit;
 
 use crate::support::calls::names;
@@ -162,6 +163,12 @@ fn with_long_log(network: &Network, blocks: u64) {
         };
         let signatures = network.keys[..3].iter().map(sign).collect();
         application.decide(CommitCertificate { precommit, signatures }).expect("decided");
+    }
+    for index in 0..3 {
+        let path = SigningState::path(&folder(index).join("consensus"));
+        let key = network.keys[index].public_key();
+        let state = SigningState::open(&path, network.chain.chain_id(), &key).expect("opens");
+        state.expect("made with the network").concede(Height(blocks)).expect("written");
     }
     for index in 1..3 {
         let copy = folder(index).with_extension("copy");

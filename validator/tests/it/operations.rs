@@ -18,7 +18,7 @@ use crate::support::miner::Behaviour;
 use crate::support::network::Network;
 
 /// Status line and body of an HTTP answer.
-async fn get(address: SocketAddr, request: &str) -> (String, String) {
+pub async fn get(address: SocketAddr, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("{request} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -54,7 +54,7 @@ async fn metrics_and_health_say_what_the_node_does() {
     }
     let (status, health) = get(address, "GET /health").await;
     assert!(status.contains("200"), "{status}");
-    assert_eq!(health, "{\"ready\":true,\"height\":3,\"signing\":true,\"peers\":0}\n");
+    assert_eq!(health, "{\"ready\":true,\"height\":3,\"signing\":true,\"peers\":0,\"stranded\":false}\n");
     assert!(get(address, "GET /other").await.0.contains("404"));
     assert!(get(address, "POST /metrics").await.0.contains("405"));
     node.shutdown().await.expect("stops");

@@ -1,20 +1,24 @@
 //! Beginning with a state that another validator gives.
 
+use std::time::Instant;
+
 use assay_proto::block::CommittedBlock;
 use assay_proto::client::{Client, ClientOptions};
 use assay_proto::genesis::Parameters;
 use assay_proto::{Height, Root};
-use assay_validator::config::StoreConfig;
+use assay_validator::config::{Config, MonitorConfig, StoreConfig, SyncConfig};
 use assay_validator::store::Store;
 use assay_validator::{Error, Node, sync};
+use assay_validator_bft::Status;
 use assay_verifier::Reason;
 use assay_verifier::snapshot::{SnapshotError, Trusted, accept};
 use assay_verifier::state::State;
 
+use crate::operations::get;
 use crate::support::Chain;
 use crate::support::calls::Calls;
 use crate::support::miner::Behaviour;
-use crate::support::network::{Network, calls, height, reach, ready};
+use crate::support::network::{Network, PATIENCE, calls, height, reach, ready};
 
 async fn client(node: &Node) -> Client {
     let url = format!("http://{}", node.local_addr());
@@ -91,6 +95,74 @@ async fn a_wiped_validator_begins_with_a_snapshot_and_goes_on_with_blocks() {
     // It could not have begun with the first block: nobody has it any more.
     assert!(nodes.iter().all(|node| node.application().store().earliest() > Height(1)));
     fourth.shutdown().await.expect("stops");
+}
+
+/// Four validators that keep few blocks.
+fn forgetful(network: &Network, index: usize) -> Config {
+    let mut config = network.config(index);
+    config.store = StoreConfig { retain_blocks: 8, snapshot_blocks: 4 };
+    config.monitor = MonitorConfig { enabled: true, listen: ([127, 0, 0, 1], 0).into() };
+    config
+}
+
+async fn start(network: &Network, index: usize, config: Config) -> Result<Node, Error> {
+    Node::start(config, network.keys[index].clone(), network.chain.genesis.clone()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validator_whose_next_block_nobody_keeps_says_so_and_its_settings_help() {
+    let network = Network::with(4, Parameters { tempo: 5, ..Parameters::default() });
+    let mut nodes = Vec::new();
+    for index in 0..4 {
+        nodes.push(start(&network, index, forgetful(&network, index)).await.expect("starts"));
+    }
+    for node in &nodes {
+        ready(node).await;
+    }
+    let mut first = calls(&nodes[0]).await;
+    first.submit(&network.chain.transfer(1, 1)).await.expect("committed");
+    let late = nodes.pop().expect("a node");
+    late.shutdown().await.expect("stops");
+    let began = Instant::now();
+    let mut nonce = 1;
+    // Blocks are deleted some time after they may be.
+    while nodes.iter().any(|node| node.application().store().earliest() < Height(20)) {
+        assert!(began.elapsed() < PATIENCE, "nothing is deleted");
+        nonce += 1;
+        first.submit(&network.chain.transfer(nonce, 1)).await.expect("committed by three");
+    }
+
+    let late = start(&network, 3, forgetful(&network, 3)).await.expect("starts");
+    let head = late.application().state().head().height;
+    let stranded = |status: &Status| status.is_stranded(head);
+    let waited = tokio::time::timeout(PATIENCE, late.consensus().wait_for(stranded)).await.map(drop);
+    assert!(waited.is_ok(), "it does not know that it is stranded");
+    let (code, health) = get(late.monitor_addr().expect("an address"), "GET /health").await;
+    assert!(code.contains("503") && health.contains("\"stranded\":true"), "{code} {health}");
+    let (_, health) = get(nodes[0].monitor_addr().expect("an address"), "GET /health").await;
+    assert!(health.contains("\"stranded\":false"), "{health}");
+    assert_eq!(late.application().state().head().height, head, "it has not moved");
+    late.shutdown().await.expect("stops");
+
+    let offered = *client(&nodes[0]).await.status().await.expect("a status").snapshots.last().expect("one");
+    let mut config = forgetful(&network, 3);
+    config.sync = SyncConfig {
+        peer: format!("http://{}", nodes[0].local_addr()),
+        trust_height: offered.height.0,
+        trust_hash: "ab".repeat(32),
+        ..SyncConfig::default()
+    };
+    let refused = start(&network, 3, config.clone()).await;
+    assert!(matches!(refused, Err(Error::Snapshot(SnapshotError::Block { .. }))), "{:?}", refused.err());
+    config.sync.trust_hash = offered.hash.to_string();
+    let late = start(&network, 3, config.clone()).await.expect("starts");
+    assert_eq!(late.application().store().earliest(), offered.height);
+    ready(&late).await;
+    late.shutdown().await.expect("stops");
+    // The same settings change nothing where the database is not behind.
+    config.sync.peer = "http://127.0.0.1:1".to_owned();
+    let late = start(&network, 3, config).await.expect("starts without asking");
+    late.shutdown().await.expect("stops");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
