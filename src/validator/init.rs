@@ -86,8 +86,10 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
         None => new_chain(arguments, accounts, secret.public_key())?,
     };
     let own = secret.public_key();
-    let is_own = |validator: &GenesisValidator| validator.public_key == own;
-    ensure!(genesis.validators.iter().any(is_own), "the genesis does not name {own} as a validator");
+    ensure!(
+        assay_validator::may_validate(&genesis, &own),
+        "the genesis does not name {own} as a validator, and stake makes nobody one"
+    );
     home.make(&secret, &genesis, CONFIG)?;
     if given.is_none() {
         // A key that was made here has signed nothing. What another has signed is found out at its start.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use assay_proto::genesis::Genesis;
 use assay_proto::{Canonical, limits};
-use assay_validator::{Config, Node};
+use assay_validator::{Config, Node, may_validate};
 
 use super::{Home, block_on, overrides};
 use crate::service::{Logs, told_to_stop};
@@ -78,10 +78,10 @@ impl Settings {
 pub fn check(arguments: &Check) -> Result<Answer> {
     let (home, config, genesis) = arguments.settings.load()?;
     let key = key::public(&home.key())?;
-    let named = |key| genesis.validators.iter().any(|validator| validator.public_key == key);
-    ensure!(named(key), "{}: {key} is not a validator of the genesis", home.key().display());
+    let may = |key| may_validate(&genesis, &key);
+    ensure!(may(key), "{}: {key} is not a validator of the genesis", home.key().display());
     for peer in config.consensus.peers()? {
-        ensure!(named(peer.key) && peer.key != key, "consensus.peers: {} is not another validator", peer.key);
+        ensure!(may(peer.key) && peer.key != key, "consensus.peers: {} is not another validator", peer.key);
     }
     let missing = genesis.validators.len().saturating_sub(1 + config.consensus.peers.len());
     if arguments.json {

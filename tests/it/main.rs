@@ -1,6 +1,7 @@
 //! The program as its users run it: processes, files, exit codes.
 
 mod crash;
+mod deploy;
 mod devnet;
 mod distrust;
 mod epoch;

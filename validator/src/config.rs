@@ -57,7 +57,7 @@ pub struct EngineConfig {
 pub struct ConsensusConfig {
     /// Address that other validators connect to; port 0 takes a free one, which suits a validator that is alone.
     pub listen: SocketAddr,
-    /// Every other validator of the genesis, and where it listens: each connects to each.
+    /// Every other validator, or who is to become one, and where it listens: each connects to each.
     pub peers: Vec<PeerConfig>,
     /// Milliseconds for the proposal of a round and the check of its block, proofs included, in the first round of a
     /// height; 100 to 600,000.

@@ -30,8 +30,8 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// The key is no validator's of the genesis.
-    #[error("the key {0} is not a validator of this chain's genesis")]
+    /// The key is no validator's of the genesis, and stake makes none.
+    #[error("the key {0} is not a validator of this chain's genesis, and stake makes nobody one")]
     NotValidator(PublicKey),
     /// A peer that the genesis does not name, or this validator itself.
     #[error("consensus.peers names {0}, which is not another validator of this chain's genesis")]

@@ -21,5 +21,5 @@ pub mod sync;
 
 pub use config::Config;
 pub use error::Error;
-pub use node::{Node, begin_signing};
+pub use node::{Node, begin_signing, may_validate};
 pub use stop::Stopped;

@@ -64,19 +64,23 @@ pub fn begin_signing(data_dir: &Path, chain: &ChainId, key: &PublicKey) -> Resul
     Ok(())
 }
 
+/// Whether a key is a validator's on this chain, or can become one by stake. Until then its node follows the others.
+pub fn may_validate(genesis: &Genesis, key: &PublicKey) -> bool {
+    genesis.parameters.stake_per_power > 0
+        || genesis.validators.iter().any(|validator| validator.public_key == *key)
+}
+
 impl Node {
     /// Opens the database, binds the address and starts. Needs a multi-threaded runtime.
     pub async fn start(config: Config, key: SecretKey, genesis: Genesis) -> Result<Self, Error> {
         config.validate()?;
         genesis.check().map_err(Error::Genesis)?;
         let own = key.public_key();
-        let is_validator =
-            |key: &PublicKey| genesis.validators.iter().any(|validator| validator.public_key == *key);
-        if !is_validator(&own) {
+        if !may_validate(&genesis, &own) {
             return Err(Error::NotValidator(own));
         }
         let peers = config.consensus.peers()?;
-        if let Some(peer) = peers.iter().find(|peer| peer.key == own || !is_validator(&peer.key)) {
+        if let Some(peer) = peers.iter().find(|peer| peer.key == own || !may_validate(&genesis, &peer.key)) {
             return Err(Error::NotPeer(peer.key));
         }
         // The address first: a second start on the same machine says so instead of naming the database's lock.

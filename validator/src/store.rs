@@ -35,6 +35,9 @@ use crate::error::Error;
 use migrations::{STEPS, Step};
 use schema::Family;
 
+/// Bytes of a family that are written before they are sorted into a file. It bounds what all families hold in memory, and how
+/// much of the log's file is allocated ahead at every start.
+const WRITE_BUFFER: usize = 8 << 20;
 /// Files that RocksDB may hold open.
 const OPEN_FILES: i32 = 512;
 /// RocksDB's own log files that are kept.
@@ -417,6 +420,7 @@ fn open_database(path: &Path) -> Result<DB, Error> {
     let families = names.into_iter().map(|name| {
         let mut options = Options::default();
         options.set_compression_type(DBCompressionType::Lz4);
+        options.set_write_buffer_size(WRITE_BUFFER);
         ColumnFamilyDescriptor::new(name, options)
     });
     DB::open_cf_descriptors(&options, path, families).map_err(|error| opening(path, error))

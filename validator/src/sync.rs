@@ -5,7 +5,7 @@
 //! `assay_verifier::snapshot` holds everything that it sends against that hash.
 //!
 //! It happens where somebody says so: by `assay validator sync`, or by `[sync]` in the settings. A node that cannot catch up
-//! by blocks says what there is to do ([`advice`]).
+//! by blocks says what there is to do (`advice`).
 
 use std::path::Path;
 

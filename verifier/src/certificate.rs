@@ -28,13 +28,12 @@ impl ValidatorSet {
         Self { power, total }
     }
 
-    /// The set with more power for some of its members.
+    /// The set with more power for some of its members, and with new ones that have no other power.
     pub(crate) fn plus(mut self, more: &BTreeMap<PublicKey, u64>) -> Self {
         for (key, more) in more {
-            if let Some(power) = self.power.get_mut(key) {
-                *power = power.saturating_add(*more);
-                self.total = self.total.saturating_add(*more);
-            }
+            let power = self.power.entry(*key).or_insert(0);
+            *power = power.saturating_add(*more);
+            self.total = self.total.saturating_add(*more);
         }
         self
     }

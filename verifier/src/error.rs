@@ -191,7 +191,7 @@ pub enum Reason {
         /// What is to be taken.
         needed: u64,
     },
-    /// Stake on a key that is no validator, or that equivocated.
+    /// Stake on a key that is no validator and not the owner's, or that equivocated.
     #[error("no stake is taken on {0}, which is not a validator that may keep its place")]
     StakeTarget(PublicKey),
     /// Parts of one lock that leave at different heights.

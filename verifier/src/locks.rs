@@ -11,14 +11,17 @@
 //!           floor(that * own stake that votes / all that votes on the validator); the validator has the rest
 //! ```
 //!
-//! Stake is on a validator of the genesis that did not equivocate. Its power is taken at the end of an epoch and counts from
-//! the first block of the next but one, so that everybody knows the voters of an epoch an epoch ahead; it cannot be
+//! Stake is on a validator, or on the owner's own key where stake votes; not on a key that equivocated. A key that has power
+//! from stake is a validator, beside those of the genesis; of more than fit into `limits::VALIDATORS` those with the greatest
+//! power, and of equal ones those with the smaller keys. Power is taken at the end of an epoch and counts from the first
+//! block of the next but one, so that everybody knows the voters of an epoch an epoch ahead; it cannot be
 //! released before that power has ended (see `unbonding_blocks`).
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use assay_proto::limits::{LEAVING, PPM};
+use assay_proto::limits::{LEAVING, PPM, VALIDATORS};
 use assay_proto::transaction::{Lock, Purpose};
 use assay_proto::{Height, PublicKey};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -69,10 +72,12 @@ pub struct StakePower {
 /// Locks base units of an account, or none.
 pub(crate) fn lock(state: &mut State, owner: PublicKey, body: Lock) -> Result<(), Reason> {
     let Lock { purpose, amount } = body;
-    if let Purpose::Stake(validator) = purpose
-        && (!state.validators().contains(&validator) || state.offenders.contains_key(&validator))
-    {
-        return Err(Reason::StakeTarget(validator));
+    if let Purpose::Stake(validator) = purpose {
+        let joins = validator == owner && state.parameters().stake_per_power > 0;
+        let takes = state.validators().contains(&validator) || joins;
+        if !takes || state.offenders.contains_key(&validator) {
+            return Err(Reason::StakeTarget(validator));
+        }
     }
     let before = state.lock(purpose, owner).map_or(0, |locked| locked.amount);
     let sum = before.checked_add(amount).ok_or(Reason::Overflow("a lock"))?;
@@ -223,7 +228,16 @@ pub(crate) fn announce_power(state: &mut State) {
         }
     }
     let power = |(key, stake): (PublicKey, u64)| (key, stake.checked_div(per_power).unwrap_or(0));
-    let next = stakes.into_iter().map(power).filter(|&(_, power)| power > 0).collect();
+    let mut next: BTreeMap<PublicKey, u64> =
+        stakes.into_iter().map(power).filter(|&(_, power)| power > 0).collect();
+    let named = &state.genesis_block().validators;
+    let is_named = |key: &PublicKey| named.iter().any(|validator| validator.public_key == *key);
+    let mut joining: Vec<(Reverse<u64>, PublicKey)> =
+        next.iter().filter(|(key, _)| !is_named(key)).map(|(key, power)| (Reverse(*power), *key)).collect();
+    joining.sort_unstable();
+    for (_, key) in joining.iter().skip(VALIDATORS.saturating_sub(named.len())) {
+        next.remove(key);
+    }
     let StakePower { previous, current, next: announced } = &mut state.stake_power;
     *previous = std::mem::replace(current, std::mem::replace(announced, next));
 }

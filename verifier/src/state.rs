@@ -226,7 +226,7 @@ impl State {
         &self.genesis.parameters
     }
 
-    /// Validators of the next block: those of the genesis with the power of stake on them, without the offenders that are
+    /// Validators of the next block: those of the genesis and those that stake makes validators, without the offenders that are
     /// removed by then.
     pub fn validators(&self) -> &ValidatorSet {
         &self.validators

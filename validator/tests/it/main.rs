@@ -4,6 +4,7 @@ mod application;
 mod broker;
 mod byzantine;
 mod crash;
+mod joining;
 mod network;
 mod operations;
 mod outages;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use assay_proto::Height;
+use assay_proto::{Height, PublicKey};
 use assay_validator::{Node, begin_signing};
 
 use crate::support::calls::Calls;
@@ -14,8 +14,7 @@ const LOST: usize = 3;
 const WATCHED: u64 = 7;
 
 /// The first height from this one on whose certificate has the signature of the validator.
-fn signs_from(network: &Network, node: &Node, from: u64) -> Option<u64> {
-    let key = network.keys[LOST].public_key();
+pub fn signs_from(key: PublicKey, node: &Node, from: u64) -> Option<u64> {
     (from..=height(node)).find(|&height| {
         let block = node.application().store().block(Height(height)).expect("reads").expect("no gap");
         block.certificate.signatures.iter().any(|entry| entry.validator == key)
@@ -23,7 +22,7 @@ fn signs_from(network: &Network, node: &Node, from: u64) -> Option<u64> {
 }
 
 /// Makes blocks until something holds.
-async fn blocks_until(
+pub async fn blocks_until(
     network: &Network,
     calls: &mut Calls,
     nonce: &mut u64,
@@ -41,8 +40,8 @@ async fn blocks_until(
 async fn watches_before_it_signs_again(made_anew: bool) {
     let network = Network::new(4);
     let mut nodes = network.start_all().await;
-    let (mut first, mut nonce) = (calls(&nodes[0]).await, 0);
-    let signed = || signs_from(&network, &nodes[0], 1).is_some();
+    let (mut first, mut nonce, key) = (calls(&nodes[0]).await, 0, network.keys[LOST].public_key());
+    let signed = || signs_from(key, &nodes[0], 1).is_some();
     blocks_until(&network, &mut first, &mut nonce, "a signature", signed).await;
     agree(&nodes).await;
     nodes.pop().expect("a node").shutdown().await.expect("stops");
@@ -62,9 +61,9 @@ async fn watches_before_it_signs_again(made_anew: bool) {
     let from = height(&nodes[0]) + 1;
     let signing = || lost.consensus().borrow().signing;
     blocks_until(&network, &mut first, &mut nonce, "it signs again", signing).await;
-    let signed = || signs_from(&network, &nodes[0], from).is_some();
+    let signed = || signs_from(key, &nodes[0], from).is_some();
     blocks_until(&network, &mut first, &mut nonce, "a signature", signed).await;
-    let again = signs_from(&network, &nodes[0], from).expect("just seen");
+    let again = signs_from(key, &nodes[0], from).expect("just seen");
     assert!(again >= from - 1 + WATCHED, "{again}, when the others had decided {}", from - 1);
     nodes.push(lost);
     agree(&nodes).await;
@@ -79,25 +78,4 @@ async fn a_wiped_validator_watches_until_it_can_sign_nothing_twice_and_then_sign
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_made_anew_for_a_key_that_has_signed_is_not_believed() {
     watches_before_it_signs_again(true).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_machine_with_the_same_key_does_not_sign_while_the_first_one_does() {
-    let network = Network::new(4);
-    let nodes = network.start_all().await;
-    let (mut first, mut nonce) = (calls(&nodes[0]).await, 0);
-    blocks_until(&network, &mut first, &mut nonce, "a block", || height(&nodes[0]) > 0).await;
-    let mut config = network.config(LOST);
-    config.data_dir = network.chain.dir.path().join("second");
-    config.consensus.listen.set_port(0);
-    let second = Node::start(config, network.keys[LOST].clone(), network.chain.genesis.clone()).await;
-    let second = second.expect("starts");
-    for _ in 0..4 * WATCHED {
-        nonce += 1;
-        first.submit(&network.chain.transfer(nonce, 1)).await.expect("committed");
-        assert!(!second.consensus().borrow().signing, "two machines sign");
-    }
-    assert_eq!(nodes[0].application().state().offenders().count(), 0);
-    second.shutdown().await.expect("stops");
-    agree(&nodes).await;
 }

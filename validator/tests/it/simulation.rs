@@ -14,14 +14,19 @@ mod world;
 
 use world::World;
 
+/// Seeds of the many short runs.
+const SHORT: u64 = 1_000;
+/// Steps of a short run before it is let come to its end.
+const FEW: usize = 8;
 /// Seeds of the quick run.
 const QUICK: u64 = 12;
-/// Seeds of the long one, unless ASSAY_SEEDS says how many: a run takes about a second of a core.
+/// Seeds of the long one, unless ASSAY_SEEDS says how many.
 const LONG: u64 = 120;
-/// Steps of one run before it is let come to its end.
+/// Steps of a whole run before it is let come to its end.
 const STEPS: usize = 60;
 
-fn run(seeds: std::ops::Range<u64>) {
+fn run(seeds: std::ops::Range<u64>, steps: usize) {
+    let (count, began) = (seeds.end - seeds.start, std::time::Instant::now());
     let next = std::sync::atomic::AtomicU64::new(seeds.start);
     let take =
         || Some(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).filter(|seed| *seed < seeds.end);
@@ -32,13 +37,14 @@ fn run(seeds: std::ops::Range<u64>) {
                     // Named on every failure.
                     let _named = Named(seed);
                     let mut world = World::new(seed);
-                    (0..STEPS).for_each(|_| world.step());
+                    (0..steps).for_each(|_| world.step());
                     world.come_to_an_end();
                     world.check();
                 }
             });
         }
     });
+    println!("{count} runs of {steps} steps in {:.1} s", began.elapsed().as_secs_f64());
 }
 
 /// Says the seed when a run panics.
@@ -54,11 +60,16 @@ impl Drop for Named {
 
 #[test]
 fn runs_with_losses_and_crashes_agree_lose_nothing_and_pay_once() {
-    run(0..QUICK);
+    run(0..QUICK, STEPS);
+}
+
+#[test]
+fn a_thousand_short_runs_agree_lose_nothing_and_pay_once_slow() {
+    run(1_000_000..1_000_000 + SHORT, FEW);
 }
 
 #[test]
 fn many_runs_with_losses_and_crashes_agree_lose_nothing_and_pay_once_slow() {
     let asked = std::env::var("ASSAY_SEEDS").ok().map(|seeds| seeds.parse().expect("a number of seeds"));
-    run(QUICK..QUICK + asked.unwrap_or(LONG));
+    run(QUICK..QUICK + asked.unwrap_or(LONG), STEPS);
 }

@@ -221,6 +221,58 @@ fn stake_votes_from_the_first_block_of_the_next_but_one_epoch() {
     assert_eq!(world.balance(&client(0)), 1 << 20);
 }
 
+#[test]
+fn who_stakes_enough_on_its_own_key_is_a_validator_from_the_announced_block_until_its_stake_leaves() {
+    let mut world = staked();
+    let (key, other) = (client(0).public_key(), client(1).public_key());
+    let power = |world: &World, key: PublicKey| {
+        world.state.validators().iter().find(|(found, _)| *found == key).map(|(_, power)| power)
+    };
+    world.commit(vec![
+        world.lock(&client(0), Purpose::Stake(key), 3 << 16),
+        // One base unit less than a power of one.
+        world.lock(&client(1), Purpose::Stake(other), (1 << 16) - 1),
+    ]);
+    // Nobody else stakes on a key that is no validator yet.
+    let reason = world.refusal(world.lock(&client(1), Purpose::Stake(key), 5));
+    assert!(matches!(reason, Reason::StakeTarget(target) if target == key));
+    world.advance(9);
+    assert_eq!((power(&world, key), power(&world, other)), (None, None));
+    world.advance(10);
+    assert_eq!((power(&world, key), power(&world, other)), (Some(3), None));
+    assert_eq!(world.state.validators().total(), 13);
+    world.commit(vec![world.lock(&client(1), Purpose::Stake(key), 5)]);
+    world.commit(vec![world.unlock(&client(0), Purpose::Stake(key), 3 << 16)]);
+    world.advance(19);
+    assert_eq!(power(&world, key), Some(3), "what was unlocked in epoch 3 votes until the end of epoch 4");
+    world.advance(20);
+    assert_eq!((power(&world, key), world.state.validators().total()), (None, 10));
+}
+
+#[test]
+fn of_more_keys_than_there_is_room_for_those_with_the_most_stake_are_validators() {
+    let mut genesis = genesis();
+    genesis.parameters.stake_per_power = 1 << 16;
+    genesis.parameters.unbonding_blocks = 12;
+    let room = limits::VALIDATORS - genesis.validators.len();
+    let keys: Vec<SecretKey> =
+        (0..=room).map(|n| SecretKey::from_bytes(blake3::hash(&n.to_le_bytes()).as_bytes())).collect();
+    let account = |key: &SecretKey| GenesisAccount { public_key: key.public_key(), balance: 1 << 18 };
+    genesis.accounts.extend(keys.iter().map(account));
+    genesis.accounts.sort_by_key(|account| account.public_key);
+    let mut world = World::of(genesis);
+    // One has less than the others, and has no place.
+    let amount = |n: usize| if n == 7 { 1 << 16 } else { 2 << 16 };
+    let stake = |(n, key): (usize, &SecretKey)| world.lock(key, Purpose::Stake(key.public_key()), amount(n));
+    let stakes = keys.iter().enumerate().map(stake).collect();
+    world.commit(stakes);
+    world.advance(10);
+    assert_eq!(world.state.validators().iter().count(), limits::VALIDATORS);
+    assert!(!world.state.validators().contains(&keys[7].public_key()));
+    assert!(world.state.validators().contains(&keys[8].public_key()));
+    assert!(world.state.validators().contains(&validator(1).public_key()));
+}
+
 /// The power of a new epoch is that of who commits after the block that ends the old one, not of who committed it.
 #[test]
 fn a_state_at_the_end_of_an_epoch_was_committed_with_the_power_before_it() {

@@ -68,3 +68,6 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
