@@ -23,7 +23,7 @@ macro_rules! kernels {
                 match self { $($(Self::$variant => $name,)*)* }
             }
 
-            /// Which of [`IMAGES`] it is in.
+            /// Which of the images it is in.
             pub fn image(self) -> usize {
                 match self { $($(Self::$variant => $image,)*)* }
             }
