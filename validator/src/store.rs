@@ -35,15 +35,15 @@ use crate::error::Error;
 use migrations::{STEPS, Step};
 use schema::Family;
 
-/// Bytes of a family that are written before they are sorted into a file. It bounds what all families hold in memory, and how
-/// much of the log's file is allocated ahead at every start.
+/// Bytes of a family that are written before they are sorted into a file, which is also what of the log's file is allocated
+/// ahead at every start.
 const WRITE_BUFFER: usize = 8 << 20;
 /// Files that RocksDB may hold open.
 const OPEN_FILES: i32 = 512;
 /// RocksDB's own log files that are kept.
 const LOG_FILES: usize = 4;
-/// Bytes that all families together hold in memory before they are written to files; RocksDB's default is 64 MiB each.
-const WRITE_BUFFER: usize = 16 << 20;
+/// The same of all families together.
+const WRITE_BUFFERS: usize = 16 << 20;
 /// Blocks that one call deletes.
 const PRUNE_BLOCKS: u64 = 64;
 
@@ -411,7 +411,7 @@ fn open_database(path: &Path) -> Result<DB, Error> {
     options.create_missing_column_families(true);
     options.set_max_open_files(OPEN_FILES);
     options.set_keep_log_file_num(LOG_FILES);
-    options.set_db_write_buffer_size(WRITE_BUFFER);
+    options.set_db_write_buffer_size(WRITE_BUFFERS);
     // A newer schema may have families of its own; they must be opened for its version to be read.
     let mut names: BTreeSet<String> = Family::ALL.map(|family| family.name().to_owned()).into();
     if path.join("CURRENT").exists() {
