@@ -57,6 +57,8 @@ pub struct Builder {
 
 /// Weights that folding may leave in memory.
 const WEIGHTS: usize = 1 << 29;
+/// Layers under construction, of which those that nothing reads are dropped before they count as [`limits::NODES`].
+const CHAINS: usize = 4 * limits::NODES;
 /// Nodes of a composed function.
 const SCALAR: usize = 256;
 const FREE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
@@ -599,9 +601,15 @@ impl Builder {
             Kind::Select(index) if Arc::strong_count(index) <= 2 => index.len(),
             _ => 0,
         };
-        if self.weights > WEIGHTS {
-            let what = format!("number of weights folded up to {}", layer.name);
-            return Err(ModelError::Limit { what, got: self.weights as u64, limit: WEIGHTS as u64 });
+        let counts = [
+            ("number of weights folded", self.weights, WEIGHTS),
+            ("number of layers", self.chains.len() + 1, CHAINS),
+        ];
+        for (of, got, limit) in counts {
+            if got > limit {
+                let what = format!("{of} up to {}", layer.name);
+                return Err(ModelError::Limit { what, got: got as u64, limit: limit as u64 });
+            }
         }
         self.chains.push(Chain { layer, activation: None });
         Ok(Value::Chain(self.chains.len() - 1))

@@ -272,7 +272,7 @@ impl Lowering {
             start += part.iter().product::<usize>();
         }
         let index = indices(&shape, |at| {
-            let (along, start, strides) = &parts[parts.iter().rposition(|(along, ..)| *along <= at[axis])?];
+            let (along, start, strides) = &parts[parts.partition_point(|(along, ..)| *along <= at[axis]) - 1];
             let place = |(a, (i, stride)): (usize, (&usize, &usize))| {
                 (if a == axis { i - along } else { *i }) * stride
             };

@@ -502,6 +502,17 @@ proptest! {
     }
 }
 
+/// One layer a sample: the number of samples has a bound, and work up to it is not quadratic.
+#[test]
+fn a_batch_of_more_samples_than_layers_is_refused() {
+    let convolved = |batch: i64| {
+        let model = Onnx::new(&[batch, 2, 4, 4]).weights("w", &[3, 2, 3, 3], -1.0, 1.0);
+        model.node("Conv", &["x", "w"], "y", vec![]).output("y").bytes()
+    };
+    assert!(import::onnx(&convolved(3), &Options::default()).is_ok());
+    names(&refused_with(&convolved(1 << 16), &Options::default()), &["number of layers up to y", "16384"]);
+}
+
 /// Numbers around which sizes and axes go wrong.
 fn number() -> impl Strategy<Value = i64> {
     let edges =
