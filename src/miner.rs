@@ -80,7 +80,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
     for path in &arguments.models {
         provers.push(prove::load(path, model::load(path)?, &arguments.keys, None)?);
     }
-    arguments.logs.start()?;
+    let _telemetry = arguments.logs.start("assay-miner")?;
     let memory = arguments.device_memory.map(|mib| mib as usize * (1 << 20));
     let worker = worker(provers, arguments.device, memory)?;
     tracing::info!(backend = worker.backend(), "what computes");

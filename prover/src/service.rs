@@ -292,7 +292,8 @@ impl Service {
         let service = Arc::clone(self);
         let (job, inference, compute_us) = blocking(move || {
             let (began, _turn) = (Instant::now(), turn);
-            let inference = service.worker.infer(&model_of(&job), &job.value().inputs);
+            let span = tracing::info_span!("infer", job = %id, model = %job.value().model_id);
+            let inference = span.in_scope(|| service.worker.infer(&model_of(&job), &job.value().inputs));
             inference.map(|inference| (job, inference, micros(began)))
         })
         .await?
@@ -306,7 +307,8 @@ impl Service {
         let (service, binding) = (Arc::clone(self), self.binding(&id));
         let (proof, prove_us) = blocking(move || {
             let (began, _turn) = (Instant::now(), turn);
-            service.worker.prove(inference, binding).map(|proof| (proof, micros(began)))
+            let span = tracing::info_span!("prove", job = %id);
+            span.in_scope(|| service.worker.prove(inference, binding)).map(|proof| (proof, micros(began)))
         })
         .await?
         .map_err(|error| status(&error))?;

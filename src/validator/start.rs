@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
         config.listen = listen;
     }
     let key = key::load(&home.key())?;
-    arguments.logs.start()?;
+    let _telemetry = arguments.logs.start("assay-validator")?;
     // Parameters of halo2 circuits take seconds to make; a restart does not make them again.
     let parameters = config.data_dir.join("parameters");
     parameters::restore_all(&parameters)?;

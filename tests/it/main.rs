@@ -9,4 +9,5 @@ mod files;
 mod network;
 mod refusals;
 mod support;
+mod telemetry;
 mod tokens;

@@ -23,7 +23,7 @@ use assay_proto::vote::Equivocation;
 use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, JobId, PublicKey, SecretKey, Signed};
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};
-use assay_verifier::transition::{Transition, apply};
+use assay_verifier::transition::{Candidate, Transition, apply};
 use assay_verifier::{Reason, Rejection, certificate, describe};
 use tokio::sync::watch;
 
@@ -91,12 +91,14 @@ impl Application {
     }
 
     /// The next block of what waits, proposed by this validator. What may be in no block is dropped.
+    #[tracing::instrument(skip_all, fields(height = %self.state().head().height.next()))]
     pub fn propose(&self, time_ms: u64) -> Result<Block, Rejection> {
         let state = self.state();
         let candidates = self.mempool.candidates();
-        let envelopes: Vec<Envelope> = candidates.iter().map(|signed| signed.envelope().clone()).collect();
+        // They were opened when they came.
+        let opened: Vec<_> = candidates.iter().map(|signed| Candidate::Opened(signed)).collect();
         let judging = self.judging();
-        let proposal = propose(&state, self.public_key(), time_ms, &envelopes, &self.keys)?;
+        let proposal = propose(&state, self.public_key(), time_ms, &opened, &self.keys)?;
         drop(judging);
         let Proposal { block, transition, dropped, .. } = proposal;
         for dropped in dropped {
@@ -123,6 +125,7 @@ impl Application {
     }
 
     /// Whether a block may be decided on top of the last one. The hash names it from then on.
+    #[tracing::instrument(skip_all, fields(height = %block.header.height, transactions = block.transactions.len()))]
     pub fn validate(&self, block: &Block) -> Result<BlockHash, Rejection> {
         let hash = block.header.hash();
         if self.validated().get(&hash).is_some_and(|known| known.block == *block) {
@@ -138,6 +141,7 @@ impl Application {
     }
 
     /// Makes a validated block the head. When this returns, the block is durable.
+    #[tracing::instrument(skip_all, fields(height = %certificate.precommit.height))]
     pub fn decide(&self, certificate: CommitCertificate) -> Result<Height, Error> {
         let hash = certificate.precommit.block_hash;
         let state = self.state();
@@ -162,6 +166,7 @@ impl Application {
         let state = Arc::new(transition.state);
         self.snapshots.note(&state);
         self.head.send_replace(state);
+        self.keys.forget(self.state().chain_id(), &block.block.transactions);
         self.settle(height, &block.block);
         Ok(height)
     }

@@ -26,6 +26,7 @@ use assay_proto::{Envelope, Height, JobId, PublicKey};
 use assay_verifier::receipt::open_job;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::application::Application;
 use crate::config::BrokerConfig;
@@ -166,7 +167,8 @@ impl Broker {
             events,
         };
         self.application.metrics().took_job();
-        self.spawn(session.run());
+        let span = tracing::info_span!("job", job = %session.admitted.id);
+        self.spawn(session.run().instrument(span));
         Ok(stream)
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use assay_proto::block::{Block, CommitCertificate, transactions_root};
 use assay_proto::vote::Equivocation;
 use assay_proto::{BlockHash, Canonical, Envelope, Height, PublicKey, wire};
-use assay_validator_bft::{Application as Agreed, Fault, Proposed, Status, Verdict};
+use assay_validator_bft::{Application as Agreed, Fault, PeerLog, Proposed, Status, Verdict};
 use assay_verifier::state::State;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -238,13 +238,41 @@ pub(crate) async fn readiness(
     }
 }
 
-fn is_ready(state: &State, status: &Status, own: &PublicKey) -> bool {
+/// Whether this node is where the others are. Of a peer that is connected and has not said yet what it has, nothing is known.
+pub(crate) fn is_ready(state: &State, status: &Status, own: &PublicKey) -> bool {
     let validators = state.validators();
-    let here = |key: &PublicKey| key == own || status.peers.contains_key(key);
+    let here = |key: &PublicKey| key == own || status.peers.get(key).is_some_and(PeerLog::is_known);
     let power = validators
         .iter()
         .filter(|(key, _)| here(key))
         .fold(0, |sum: u64, (_, power)| sum.saturating_add(power));
     let greatest = status.peers.values().map(|log| log.head).max().unwrap_or_default();
     validators.is_quorum(power) && greatest <= state.head().height.next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_proto::ChainId;
+    use assay_proto::genesis::{Genesis, GenesisValidator, Parameters};
+
+    #[test]
+    fn peers_that_have_not_said_what_they_have_make_nobody_ready() {
+        let key = |n: u8| PublicKey([n; 32]);
+        let validators = (0..4).map(|n| GenesisValidator { public_key: key(n), power: 1 }).collect();
+        let chain_id = ChainId::new("test-readiness").expect("chain id");
+        let parameters = Parameters::default();
+        let genesis = Genesis { chain_id, time_ms: 0, validators, accounts: Vec::new(), parameters };
+        let state = State::genesis(genesis).expect("a genesis");
+        let ready = |logs: &[PeerLog]| {
+            let peers = (1..).map(key).zip(logs.iter().copied()).collect();
+            is_ready(&state, &Status { peers, ..Status::default() }, &key(0))
+        };
+        let known = |head| PeerLog { head: Height(head), earliest: Height(1) };
+        let silent = PeerLog::default();
+        assert!(ready(&[known(0), known(1)]));
+        assert!(ready(&[known(0), known(1), silent]));
+        assert!(!ready(&[known(0), silent, silent]));
+        assert!(!ready(&[known(0), known(0), known(2)]));
+    }
 }

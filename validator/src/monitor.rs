@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::application::Application;
+use crate::consensus::is_ready;
 use crate::error::Error;
 use crate::stop::{Stopped, stopping};
 
@@ -38,7 +39,6 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Monitor {
     pub application: Arc<Application>,
     pub status: watch::Receiver<Status>,
-    pub ready: watch::Receiver<bool>,
 }
 
 impl Monitor {
@@ -97,7 +97,8 @@ impl Monitor {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let (state, mempool) = (self.application.state(), self.application.mempool());
-        let (status, ready) = (self.status.borrow().clone(), *self.ready.borrow());
+        let status = self.status.borrow().clone();
+        let ready = is_ready(&state, &status, &self.application.public_key());
         match self.application.metrics().text(&state, mempool, &status, ready) {
             Ok(metrics) => text(StatusCode::OK, metrics),
             Err(error) => {
@@ -108,8 +109,9 @@ impl Monitor {
     }
 
     fn health(&self) -> Response<Full<Bytes>> {
-        let (ready, height) = (*self.ready.borrow(), self.application.state().head().height);
-        let status = self.status.borrow();
+        let (state, status) = (self.application.state(), self.status.borrow());
+        let height = state.head().height;
+        let ready = is_ready(&state, &status, &self.application.public_key());
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let (signing, peers) = (status.signing, status.peers.len());
         let stranded = status.is_stranded(height);

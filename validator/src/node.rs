@@ -135,7 +135,7 @@ impl Node {
         let monitor_addr = monitor.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = monitor {
             let (application, status) = (Arc::clone(&application), status.clone());
-            let monitor = Monitor { application, status, ready: ready.clone() };
+            let monitor = Monitor { application, status };
             tokio::spawn(monitor.serve(listener, stopped.clone()));
         }
         let services = {

@@ -21,7 +21,7 @@ use crate::certificate::ValidatorSet;
 use crate::error::{Reason, Rejection};
 use crate::export::{ExportError, Frame, FrameError, Reader};
 use crate::state::{KeyCache, State, Supply};
-use crate::transition::{apply_prepared, fault, prepare};
+use crate::transition::{Candidate, apply_prepared, fault, prepare};
 use crate::{certificate, limits};
 
 /// How far an audit has come.
@@ -206,7 +206,8 @@ impl Auditor {
             certificate::verify(&chain, validators, &entry.certificate, &entry.block.header)
         };
         let certified: Vec<_> = blocks.par_iter().map(|entry| certify(&validators, entry)).collect();
-        let transactions: Vec<_> = blocks.iter().flat_map(|entry| &entry.block.transactions).collect();
+        let transactions: Vec<_> =
+            blocks.iter().flat_map(|entry| &entry.block.transactions).map(Candidate::Sealed).collect();
         let mut prepared = prepare::prepare(&self.state, &transactions, &self.keys).into_iter();
         for (entry, certified) in blocks.iter().zip(certified) {
             let current = self.state.validators();

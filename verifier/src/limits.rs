@@ -15,9 +15,7 @@ pub const ATTEMPTS: usize = 16;
 pub const REMOVAL_BLOCKS: u64 = 2;
 /// Proofs that one batch verifies.
 pub const BATCH: usize = 128;
-/// Claims whose proofs held that are remembered.
-pub const CLAIMS: usize = 1 << 16;
-/// Verified receipts that are remembered whole, and their bytes.
+/// Judged receipts that are remembered until a block with them is decided, and their bytes.
 pub const KNOWN: usize = 4096;
 /// See [`KNOWN`].
 pub const KNOWN_BYTES: usize = 64 << 20;

@@ -1,11 +1,11 @@
 //! Making a block of candidate transactions by the rules that will judge it.
 
 use assay_proto::block::{Block, BlockHeader, transactions_root};
-use assay_proto::{Envelope, PublicKey, limits};
+use assay_proto::{PublicKey, limits};
 
 use crate::error::{Reason, Rejection};
 use crate::state::{KeyCache, State};
-use crate::transition::{Run, Transition, fault, prepare};
+use crate::transition::{Candidate, Run, Transition, fault, prepare};
 
 /// A candidate that may not apply where it stood.
 #[derive(Debug)]
@@ -39,22 +39,22 @@ pub fn propose(
     state: &State,
     proposer: PublicKey,
     time_ms: u64,
-    candidates: &[Envelope],
+    candidates: &[Candidate<'_>],
     keys: &KeyCache,
 ) -> Result<Proposal, Rejection> {
     if !state.validators().contains(&proposer) {
         return Err(fault(state, None, Reason::Proposer(proposer)));
     }
-    let fitting: Vec<_> = candidates.iter().take(room(candidates)).collect();
-    let considered = fitting.len();
+    let considered = room(candidates);
+    let fitting = candidates.get(..considered).unwrap_or_default();
     let mut run = Run::begin(state);
     let (mut transactions, mut included, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
-    let prepared = prepare::prepare(state, &fitting, keys);
+    let prepared = prepare::prepare(state, fitting, keys);
     for ((index, prepared), candidate) in prepared.into_iter().enumerate().zip(fitting) {
         match prepared.and_then(|prepared| run.execute(prepared, keys)) {
             Ok(()) => {
                 included.push(index);
-                transactions.push(candidate.clone());
+                transactions.push(candidate.envelope().clone());
             }
             Err(reason) => dropped.push(Dropped { index, reason }),
         }
@@ -74,11 +74,11 @@ pub fn propose(
 }
 
 /// How many candidates fit into one block together.
-fn room(candidates: &[Envelope]) -> usize {
+fn room(candidates: &[Candidate<'_>]) -> usize {
     // A transaction in a block takes its bytes, a tag and a length of at most 5 bytes.
     let mut bytes = limits::HEADER_BYTES;
-    let fits = |candidate: &&Envelope| {
-        bytes = bytes.saturating_add(candidate.encoded_len()).saturating_add(6);
+    let fits = |candidate: &&Candidate<'_>| {
+        bytes = bytes.saturating_add(candidate.envelope().encoded_len()).saturating_add(6);
         bytes <= limits::BLOCK_BYTES
     };
     candidates.iter().take(limits::TRANSACTIONS).take_while(fits).count()

@@ -13,7 +13,7 @@
 mod record;
 pub mod tree;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_proto::genesis::{Genesis, Parameters};
@@ -24,12 +24,11 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::certificate::ValidatorSet;
 use crate::error::Reason;
 use crate::jobs::ClientJobs;
-use crate::limits;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
-use crate::proof::{ProofError, Statement, VerifyingKey};
+use crate::proof::{ProofError, VerifyingKey};
 use crate::scores::Ballot;
-use crate::transition::Known;
+use crate::transition::{Known, Name};
 
 pub use record::{Kind, Record, RecordError};
 use tree::Tree;
@@ -382,38 +381,12 @@ fn grown(tree: Tree, records: impl Iterator<Item = Record>) -> Tree {
 /// Verifying keys, decoded once. Entries are named by the digest of their bytes, so that one cache serves every state
 /// of every chain.
 ///
-/// Beside them it remembers claims whose proofs held, the latest [`limits::CLAIMS`] of them, and verified receipts, the latest
-/// [`limits::KNOWN`]. That saves time and decides nothing: a proof holds under its key whenever it is asked.
+/// Beside them it remembers judged receipts until they are in a decided block, the latest [`KNOWN`](crate::limits::KNOWN) of them. That saves
+/// time and decides nothing: a proof holds under its key whenever it is asked.
 #[derive(Debug, Default)]
 pub struct KeyCache {
     keys: Mutex<BTreeMap<KeyDigest, VerifyingKey>>,
-    held: Mutex<Held>,
     pub(crate) known: Mutex<Known>,
-}
-
-/// Names the proof in a transaction under a key: a digest of both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Claim([u8; 32]);
-
-impl Claim {
-    /// The claim of a receipt, whose transaction holds inputs, outputs and proof. What binds it to its chain is the name of
-    /// the job.
-    pub(crate) fn of(key: &VerifyingKey, statement: &Statement, transaction: &Envelope) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("assay.v1 claim");
-        hasher
-            .update(&key.digest())
-            .update(&statement.job)
-            .update(&transaction.signer.0)
-            .update(&transaction.payload);
-        Self(hasher.finalize().into())
-    }
-}
-
-/// Claims in the order in which they came.
-#[derive(Debug, Default)]
-struct Held {
-    known: BTreeSet<Claim>,
-    order: VecDeque<Claim>,
 }
 
 impl KeyCache {
@@ -429,25 +402,15 @@ impl KeyCache {
         self.get(model.key, bytes).map_err(Reason::Key)
     }
 
-    /// Whether the proof of this claim was found to hold.
-    pub(crate) fn has_held(&self, claim: &Claim) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).known.contains(claim)
+    /// Forgets the receipts among transactions that are in a decided block: nobody asks for them again.
+    pub fn forget(&self, chain: &ChainId, transactions: &[Envelope]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        transactions.iter().for_each(|transaction| known.forget(&Name::of(chain, transaction)));
     }
 
-    /// Remembers claims whose proofs hold.
-    pub(crate) fn note_held(&self, claims: impl Iterator<Item = Claim>) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        for claim in claims {
-            if !held.known.insert(claim) {
-                continue;
-            }
-            held.order.push_back(claim);
-            if held.order.len() > limits::CLAIMS
-                && let Some(oldest) = held.order.pop_front()
-            {
-                held.known.remove(&oldest);
-            }
-        }
+    /// How many judged receipts are remembered.
+    pub fn remembered(&self) -> usize {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The key of these bytes.
@@ -466,22 +429,5 @@ impl KeyCache {
     /// Keeps a decoded key.
     pub(crate) fn insert(&self, digest: KeyDigest, key: VerifyingKey) {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, key);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn claims_are_remembered_up_to_a_limit_the_oldest_forgotten_first() {
-        let (keys, claim) =
-            (KeyCache::new(), |number: usize| Claim(*blake3::hash(&number.to_le_bytes()).as_bytes()));
-        keys.note_held((0..=limits::CLAIMS).map(claim));
-        assert!(!keys.has_held(&claim(0)));
-        assert!(keys.has_held(&claim(1)) && keys.has_held(&claim(limits::CLAIMS)));
-        keys.note_held([claim(1), claim(1)].into_iter());
-        let held = keys.held.lock().unwrap();
-        assert_eq!((held.known.len(), held.order.len()), (limits::CLAIMS, limits::CLAIMS));
     }
 }

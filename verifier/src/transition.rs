@@ -21,7 +21,8 @@ use crate::error::{Reason, Rejection};
 use crate::state::{KeyCache, Record, State};
 
 pub use body::check_job;
-pub(crate) use known::Known;
+pub(crate) use known::{Known, Name};
+pub use prepare::Candidate;
 pub(crate) use prepare::Prepared;
 pub(crate) use run::Run;
 
@@ -55,14 +56,14 @@ pub struct LoggedReceipt {
 pub fn apply(state: &State, block: &Block, keys: &KeyCache) -> Result<Transition, Rejection> {
     // Before any signature: a block of another place needs no work.
     check_header(state, block).map_err(|reason| fault(state, None, reason))?;
-    let transactions: Vec<_> = block.transactions.iter().collect();
+    let transactions: Vec<_> = block.transactions.iter().map(Candidate::Sealed).collect();
     run_block(state, block, prepare::prepare(state, &transactions, keys), keys)
 }
 
 /// Whether a transaction may apply next: what a mempool asks before it takes one in.
 pub fn check(state: &State, transaction: &Envelope, keys: &KeyCache) -> Result<(), Reason> {
     let mut run = Run::begin(state);
-    let mut prepared = prepare::prepare(state, &[transaction], keys).into_iter();
+    let mut prepared = prepare::prepare(state, &[Candidate::Sealed(transaction)], keys).into_iter();
     prepared.try_for_each(|prepared| run.execute(prepared?, keys))
 }
 

@@ -89,8 +89,15 @@ pub struct Settings {
 pub struct PeerLog {
     /// Height of its last decided block.
     pub head: Height,
-    /// Height of the earliest block that it keeps.
+    /// Height of the earliest block that it keeps; 0 before it has said anything.
     pub earliest: Height,
+}
+
+impl PeerLog {
+    /// Whether the peer has said anything since it is connected.
+    pub fn is_known(&self) -> bool {
+        self.earliest > Height::default()
+    }
 }
 
 /// What the engine knows of itself and its peers.

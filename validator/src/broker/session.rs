@@ -157,6 +157,7 @@ impl Session {
     }
 
     /// One assignment: exchange, verdict, receipt.
+    #[tracing::instrument(skip_all, fields(attempt))]
     async fn attempt(&self, assignment: Assignment, attempt: u32, place: Place) -> Result<Attempt, Error> {
         let (job_id, miner) = (assignment.id, assignment.candidate.miner);
         tracing::info!(job = %job_id, %miner, attempt, "job assigned");

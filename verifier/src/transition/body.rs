@@ -11,6 +11,7 @@ use super::prepare::{Action, Judged, Prepared};
 use crate::error::Reason;
 use crate::jobs::ClientJobs;
 use crate::proof::VerifyingKey;
+use crate::receipt::Judgement;
 use crate::state::{KeyCache, KeyDigest, Miner, Model, Offender, State};
 use crate::{accounts, epoch, limits, locks, miners, receipt, scores};
 
@@ -81,7 +82,7 @@ fn perform(
         Action::CommitScores(body) => scores::commit(state, signer, body)?,
         Action::RevealScores(body) => scores::reveal(state, signer, body)?,
         Action::Equivocation(offence) => remove_validator(state, offence)?,
-        Action::Receipt(judged) => return Ok(Some(settle(state, signer, *judged, keys)?)),
+        Action::Receipt(judged) => return Ok(Some(settle(state, signer, &judged, keys)?)),
     }
     Ok(None)
 }
@@ -162,8 +163,9 @@ fn jobs(state: &State, client: &PublicKey) -> ClientJobs {
     state.clients.get(client).cloned().unwrap_or_default()
 }
 
-fn settle(state: &mut State, signer: PublicKey, judged: Judged, keys: &KeyCache) -> Result<Logged, Reason> {
+fn settle(state: &mut State, signer: PublicKey, judged: &Judged, keys: &KeyCache) -> Result<Logged, Reason> {
     let Judged { receipt: Receipt { evidence, verdict }, job, key, judgement } = judged;
+    let verdict = *verdict;
     let (client, miner_key, job_id) = (job.signer(), evidence.miner, job.id(state.chain_id()));
     let job = job.value();
     check_parties(state, signer, client, miner_key)?;
@@ -174,14 +176,14 @@ fn settle(state: &mut State, signer: PublicKey, judged: Judged, keys: &KeyCache)
     }
     let mut client_jobs = jobs(state, &client);
     client_jobs.check_attempt(client, job.nonce, job_id, miner_key)?;
-    let judgement = if key == Some(model.key) {
-        judgement?
-    } else {
-        receipt::judge(state.chain_id(), &evidence, &keys.model(state, &job.model_id)?)?
-    };
-    if judgement.verdict != verdict {
-        let cause = judgement.cause.map(Box::new);
-        return Err(Reason::Verdict { expected: judgement.verdict, got: verdict, cause });
+    // What was found ahead settles a receipt that says the same under the same key; any other is judged here.
+    let agrees = |judgement: &Judgement| *key == Some(model.key) && judgement.verdict == verdict;
+    if !judgement.as_ref().is_ok_and(agrees) {
+        let judgement = receipt::judge(state.chain_id(), evidence, &keys.model(state, &job.model_id)?)?;
+        if judgement.verdict != verdict {
+            let cause = judgement.cause.map(Box::new);
+            return Err(Reason::Verdict { expected: judgement.verdict, got: verdict, cause });
+        }
     }
     let settled = verdict == Verdict::Verified;
     if settled {

@@ -5,7 +5,7 @@
 //! prepared ahead saves time and decides nothing.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use assay_proto::job::Job;
 use assay_proto::receipt::{Receipt, Verdict};
@@ -20,7 +20,26 @@ use crate::error::Reason;
 use crate::limits;
 use crate::proof::{self, ProofError, Statement, VerifyingKey};
 use crate::receipt::{self, Finding, Judgement};
-use crate::state::{Claim, KeyCache, KeyDigest, State};
+use crate::state::{KeyCache, KeyDigest, State};
+
+/// A transaction that may come into a block.
+#[derive(Clone, Copy, Debug)]
+pub enum Candidate<'a> {
+    /// Its signature is yet to be checked.
+    Sealed(&'a Envelope),
+    /// It was opened, which checks its signature, for the chain of the state that it is to apply after.
+    Opened(&'a Signed<Transaction>),
+}
+
+impl<'a> Candidate<'a> {
+    /// As it stands in a block.
+    pub fn envelope(self) -> &'a Envelope {
+        match self {
+            Self::Sealed(envelope) => envelope,
+            Self::Opened(signed) => signed.envelope(),
+        }
+    }
+}
 
 /// A transaction whose signature holds.
 #[derive(Debug)]
@@ -40,7 +59,7 @@ pub(super) enum Action {
     /// Nothing to find out ahead.
     Transfer(Transfer),
     /// The receipt with its evidence judged.
-    Receipt(Box<Judged>),
+    Receipt(Arc<Judged>),
     /// What the evidence proves.
     Equivocation(Offence),
     /// Nothing to find out ahead.
@@ -74,26 +93,27 @@ struct Examined {
 /// Prepares transactions that are to apply after `state`, in this order. One result each.
 pub(crate) fn prepare(
     state: &State,
-    transactions: &[&Envelope],
+    transactions: &[Candidate<'_>],
     keys: &KeyCache,
 ) -> Vec<Result<Prepared, Reason>> {
     let chain = state.chain_id();
-    let names: Vec<Name> = transactions.par_iter().map(|envelope| Name::of(chain, envelope)).collect();
+    let name = |candidate: &Candidate<'_>| Name::of(chain, candidate.envelope());
+    let names: Vec<Name> = transactions.par_iter().map(name).collect();
     let recalled: Vec<Option<Prepared>> = {
         let known = keys.known.lock().unwrap_or_else(PoisonError::into_inner);
         names.iter().map(|name| known.recall(name)).collect()
     };
     let unknown = transactions.iter().zip(&recalled).filter(|(_, recalled)| recalled.is_none());
-    let unknown: Vec<&Envelope> = unknown.map(|(envelope, _)| *envelope).collect();
+    let unknown: Vec<Candidate<'_>> = unknown.map(|(candidate, _)| *candidate).collect();
     let mut fresh = prepare_unknown(state, &unknown, keys).into_iter();
     let mut known = keys.known.lock().unwrap_or_else(PoisonError::into_inner);
     let mut results = Vec::with_capacity(transactions.len());
-    for ((recalled, name), envelope) in recalled.into_iter().zip(names).zip(transactions) {
+    for ((recalled, name), candidate) in recalled.into_iter().zip(names).zip(transactions) {
         if let Some(prepared) = recalled {
             results.push(Ok(prepared));
         } else if let Some(prepared) = fresh.next() {
             if let Ok(prepared) = &prepared {
-                known.note(name, prepared, envelope.payload.len());
+                known.note(name, prepared, candidate.envelope().payload.len());
             }
             results.push(prepared);
         }
@@ -103,11 +123,11 @@ pub(crate) fn prepare(
 
 fn prepare_unknown(
     state: &State,
-    transactions: &[&Envelope],
+    transactions: &[Candidate<'_>],
     keys: &KeyCache,
 ) -> Vec<Result<Prepared, Reason>> {
     let chain = state.chain_id();
-    let opened: Vec<_> = transactions.par_iter().map(|envelope| open(state, envelope)).collect();
+    let opened: Vec<_> = transactions.par_iter().map(|candidate| open(state, *candidate)).collect();
     let registered = registrations(&opened);
     let key_of = |id: &ModelId| match registered.get(id) {
         Some(key) if state.model(id).is_none() => Ok((*key).clone()),
@@ -115,13 +135,13 @@ fn prepare_unknown(
     };
     let examined: Vec<Option<Examined>> =
         opened.par_iter().map(|opened| examine(chain, opened, &key_of)).collect();
-    let mut proofs = check_proofs(transactions, &opened, &examined, keys);
+    let mut proofs = check_proofs(&opened, &examined);
     let finish = |(index, (opened, examined)): (usize, (Result<Opened, Reason>, Option<Examined>))| {
         let Opened { signer, nonce, content } = opened?;
         let action = match content {
             Content::Ready(action) => action,
             Content::Receipt(receipt, job) => {
-                Action::Receipt(Box::new(judged(*receipt, job, examined, proofs.remove(&index))))
+                Action::Receipt(Arc::new(judged(*receipt, job, examined, proofs.remove(&index))))
             }
         };
         Ok(Prepared { signer, nonce, action })
@@ -143,11 +163,16 @@ enum Content {
     Receipt(Box<Receipt>, Signed<Job>),
 }
 
-fn open(state: &State, envelope: &Envelope) -> Result<Opened, Reason> {
+fn open(state: &State, candidate: Candidate<'_>) -> Result<Opened, Reason> {
     let chain = state.chain_id();
-    let transaction: Signed<Transaction> = envelope.open(chain).map_err(Reason::Transaction)?;
-    let signer = transaction.signer();
-    let Transaction { nonce, body } = transaction.into_parts().0;
+    let (signer, transaction) = match candidate {
+        Candidate::Sealed(envelope) => {
+            let signed: Signed<Transaction> = envelope.open(chain).map_err(Reason::Transaction)?;
+            (signed.signer(), signed.into_parts().0)
+        }
+        Candidate::Opened(signed) => (signed.signer(), signed.value().clone()),
+    };
+    let Transaction { nonce, body } = transaction;
     let content = match body {
         // Only a validator registers a key, so nobody else makes the others decode one.
         Body::RegisterModel(_) if !state.validators().contains(&signer) => {
@@ -232,29 +257,16 @@ struct Group {
 }
 
 /// Checks the proof of every claim; results by index of the transaction.
-///
-/// A proof that held in a transaction holds in it for ever: whoever prepares a block and then judges the same
-/// transactions in another's pays for each proof once.
 fn check_proofs(
-    transactions: &[&Envelope],
     opened: &[Result<Opened, Reason>],
     examined: &[Option<Examined>],
-    keys: &KeyCache,
 ) -> BTreeMap<usize, Result<(), ProofError>> {
-    let mut results = BTreeMap::new();
-    let mut claims = BTreeMap::new();
     // Proofs that should hold go into batches of one key; those that should not are checked alone.
     let mut groups: BTreeMap<(bool, [u8; 32]), Group> = BTreeMap::new();
     for (index, (opened, examined)) in opened.iter().zip(examined).enumerate() {
         let Some(Examined { key, finding: Ok(Finding::Claim { statement, proof, .. }) }) = examined else {
             continue;
         };
-        let claim = transactions.get(index).map(|envelope| Claim::of(key, statement, envelope));
-        if claim.is_some_and(|claim| keys.has_held(&claim)) {
-            results.insert(index, Ok(()));
-            continue;
-        }
-        claims.extend(claim.map(|claim| (index, claim)));
         let holds = receipt_of(opened).is_some_and(|(receipt, _)| match receipt.verdict {
             Verdict::Verified | Verdict::Late => true,
             Verdict::InvalidProof | Verdict::Malformed | Verdict::Absent => false,
@@ -272,12 +284,7 @@ fn check_proofs(
             pairs.map(move |(indices, items)| (key, indices, items))
         })
         .collect();
-    let checked: Vec<_> =
-        batches.par_iter().flat_map(|(key, indices, items)| check_batch(key, indices, items)).collect();
-    let held = checked.iter().filter(|(_, result)| result.is_ok());
-    keys.note_held(held.filter_map(|(index, _)| claims.get(index).copied()));
-    results.extend(checked);
-    results
+    batches.par_iter().flat_map(|(key, indices, items)| check_batch(key, indices, items)).collect()
 }
 
 fn check_batch(

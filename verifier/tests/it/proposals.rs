@@ -1,13 +1,13 @@
 //! What a proposer makes of candidates is what the others accept.
 
 use assay_proto::receipt::Verdict;
-use assay_proto::transaction::{Body, ProofSystem, RegisterModel};
-use assay_proto::{PublicKey, limits};
+use assay_proto::transaction::{Body, ProofSystem, RegisterModel, Transaction};
+use assay_proto::{ChainId, PublicKey, Signed, limits};
 use assay_verifier::Reason;
 use assay_verifier::proof::KeyOrigin;
 use assay_verifier::propose::propose;
 use assay_verifier::state::KeyCache;
-use assay_verifier::transition::{apply, check};
+use assay_verifier::transition::{Candidate, apply, check};
 
 use crate::trapdoor::Trapdoor;
 use crate::world::{MODEL, World, client, key, miner, validator};
@@ -90,4 +90,33 @@ fn a_mempool_is_told_what_a_proposer_would_drop() {
     assert!(matches!(reason, Err(Reason::Balance { .. })));
     let reason = check(&world.state, &world.register_model(2), &keys);
     assert!(matches!(reason, Err(Reason::ModelExists(MODEL))));
+}
+
+#[test]
+fn receipts_are_remembered_until_their_block_is_decided() {
+    let world = World::ready();
+    let receipts = world.verified(&[(1, 0, 500), (2, 1, 500)]);
+    let block = world.propose(&receipts).block;
+    assert_eq!((world.keys.remembered(), block.transactions.len()), (2, 2));
+    assert!(apply(&world.state, &block, &world.keys).is_ok());
+    assert_eq!(world.keys.remembered(), 2);
+    world.keys.forget(&world.chain, &block.transactions[1..]);
+    assert_eq!(world.keys.remembered(), 1);
+    // Forgotten is not refused.
+    assert!(apply(&world.state, &block, &world.keys).is_ok());
+    // Another chain names other transactions.
+    world.keys.forget(&ChainId::new("test-other").unwrap(), &block.transactions);
+    assert_eq!(world.keys.remembered(), 2);
+}
+
+#[test]
+fn an_opened_candidate_is_worth_its_envelope() {
+    let world = World::ready();
+    let receipts = world.verified(&[(1, 0, 500), (2, 1, 500)]);
+    let opened: Vec<Signed<Transaction>> = receipts.iter().map(|r| r.open(&world.chain).unwrap()).collect();
+    let candidates: Vec<_> = opened.iter().map(Candidate::Opened).collect();
+    let time_ms = world.state.head().time_ms + 10;
+    let proposer = validator(0).public_key();
+    let proposal = propose(&world.state, proposer, time_ms, &candidates, &KeyCache::new()).unwrap();
+    assert_eq!(proposal.block, world.propose(&receipts).block);
 }

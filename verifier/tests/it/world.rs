@@ -12,7 +12,7 @@ use assay_verifier::locks::Locked;
 use assay_verifier::proof::{KeyOrigin, Statement};
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};
-use assay_verifier::transition::{Transition, apply};
+use assay_verifier::transition::{Candidate, Transition, apply};
 use assay_verifier::{Reason, Rejection};
 
 use crate::trapdoor::Trapdoor;
@@ -224,7 +224,8 @@ impl World {
 
     pub fn propose(&self, transactions: &[Envelope]) -> Proposal {
         let time_ms = self.state.head().time_ms + 10;
-        propose(&self.state, validator(0).public_key(), time_ms, transactions, &self.keys).unwrap()
+        let candidates: Vec<_> = transactions.iter().map(Candidate::Sealed).collect();
+        propose(&self.state, validator(0).public_key(), time_ms, &candidates, &self.keys).unwrap()
     }
 
     /// The next block with these transactions, its roots made to fit whatever the transactions are.
