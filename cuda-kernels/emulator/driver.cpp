@@ -10,6 +10,7 @@
 // Memory is garbage at first, and what a kernel writes beyond a buffer is found when the buffer is freed.
 #include "emulator.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +25,8 @@ constexpr int SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE 
 constexpr int DEVICES = 10;
 constexpr size_t GUARD = 256, SMALL = 1 << 20, LARGE = (size_t)8 << 30;
 constexpr unsigned char GARBAGE = 0xCD, CANARY = 0xA5;
+
+using Clock = std::chrono::steady_clock;
 
 struct Device {
     int owners = 0;
@@ -155,6 +158,19 @@ API cuStreamCreateWithPriority(void **stream, unsigned, int) { return *stream = 
 API cuStreamCreate(void **stream, unsigned) { return *stream = devices, enter(); }
 API cuStreamSynchronize(void *) { return enter(); }
 API cuStreamDestroy_v2(void *) { return SUCCESS; }
+
+API cuEventCreate(void **event, unsigned) { return *event = new Clock::time_point(), enter(); }
+API cuEventRecord(void *event, void *) { return *static_cast<Clock::time_point *>(event) = Clock::now(), enter(); }
+API cuEventSynchronize(void *) { return enter(); }
+API cuEventElapsedTime(float *milliseconds, void *began, void *ended) {
+    auto at = [](void *event) { return *static_cast<Clock::time_point *>(event); };
+    *milliseconds = std::chrono::duration<float, std::milli>(at(ended) - at(began)).count();
+    return enter();
+}
+API cuEventDestroy_v2(void *event) {
+    delete static_cast<Clock::time_point *>(event);
+    return SUCCESS;
+}
 
 API cuModuleLoadDataEx(void **module, const void *image, unsigned, int *, void **) {
     ENTER;

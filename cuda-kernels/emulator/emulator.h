@@ -4,6 +4,7 @@
 #include <functional>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <utility>
 
 namespace emulator {
@@ -20,6 +21,9 @@ void barrier(int site);
 
 // Whether a barrier is left out, to see that tests notice: EMULATOR_WITHOUT_BARRIER is its number.
 bool left_out(int site);
+
+// What every thread of the block hands in, all equally long, one after another; valid until they meet again.
+const void *exchange(const void *mine, size_t bytes);
 
 // Memory of the block, the same for every thread that names the place; garbage at first.
 void *shared(const void *place, size_t bytes);

@@ -56,7 +56,7 @@ thread_local Self *running;
 namespace {
 
 constexpr size_t STACK = 256 << 10;
-constexpr int ENDED = -1, BEGINS = -2;
+constexpr int ENDED = -1, BEGINS = -2, EXCHANGE = -3;
 
 uint64_t number(const char *variable) {
     const char *text = getenv(variable);
@@ -96,6 +96,7 @@ struct Fiber {
     Self self;
     void *stack_pointer;
     int at; // the barrier where it waits, ENDED or BEGINS
+    size_t exchanges;
 };
 
 struct Memory {
@@ -110,6 +111,8 @@ struct Engine {
     std::vector<Fiber> fibers;
     std::vector<Stack> stacks;
     std::vector<Memory> memory;
+    // What the threads exchange, and what they did before: a thread may still read that while others are ahead.
+    std::vector<char> exchanged[2];
     std::vector<uint32_t> order;
     std::mt19937_64 random;
     void *stack_pointer;
@@ -140,6 +143,7 @@ void Engine::begin(Fiber &fiber, size_t i) {
     top[6] = reinterpret_cast<void *>(body);
     fiber.stack_pointer = top;
     fiber.at = BEGINS;
+    fiber.exchanges = 0;
 }
 
 bool Engine::run_block() {
@@ -177,6 +181,16 @@ const Kernel *find(const char *name) {
 }
 
 void barrier(int site) { end_turn(site); }
+
+const void *exchange(const void *mine, size_t bytes) {
+    const Self &self = emulator::self();
+    std::vector<char> &all = engine->exchanged[engine->current->exchanges++ % 2];
+    // Both have their size before anybody holds a pointer into one.
+    if (all.size() < self.threads * bytes) all.resize(self.threads * bytes);
+    memcpy(all.data() + self.thread * bytes, mine, bytes);
+    end_turn(EXCHANGE);
+    return all.data();
+}
 
 bool left_out(int site) {
     // Sites begin with 1.

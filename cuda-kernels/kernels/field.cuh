@@ -3,6 +3,20 @@
 #pragma once
 #include "portable.cuh"
 
+// Copies of 16 bytes at a time. The compiler for devices copies a structure of 128 bytes or more byte by byte.
+typedef uint32_t Quad __attribute__((vector_size(16), may_alias));
+template <class T> DEVICE void copy(T &to, const T &from) {
+    static_assert(sizeof(T) % sizeof(Quad) == 0 && alignof(T) >= sizeof(Quad), "whole quads");
+#pragma unroll
+    for (uint32_t i = 0; i < sizeof(T) / sizeof(Quad); i++)
+        reinterpret_cast<Quad *>(&to)[i] = reinterpret_cast<const Quad *>(&from)[i];
+}
+template <class T> DEVICE T load(const T *from) {
+    T value;
+    copy(value, *from);
+    return value;
+}
+
 struct ScalarModulus {
     static constexpr uint32_t inverse = 0xefffffffu; // -1/p mod 2^32
     DEVICE static constexpr uint32_t word(int i) {
@@ -147,8 +161,25 @@ template <class P> struct alignas(16) Prime {
 typedef Prime<ScalarModulus> Scalar;
 typedef Prime<BaseModulus> Base;
 
-// A product as a call: inlined everywhere, a point addition would take megabytes of PTX.
-DEVICE_CALL Base product(const Base &a, const Base &b) { return a * b; }
+// A product as a call: inlined everywhere, a point addition would take megabytes of PTX. Operands and result are vectors,
+// which stay in registers; structures would be passed in memory.
+typedef uint32_t Words __attribute__((vector_size(32)));
+typedef uint32_t WordPairs __attribute__((vector_size(64)));
+
+DEVICE Words words(const Base &a) {
+    Words r;
+#pragma unroll
+    for (int i = 0; i < 8; i++) r[i] = a.v[i];
+    return r;
+}
+DEVICE Base base(const Words &a) {
+    Base r;
+#pragma unroll
+    for (int i = 0; i < 8; i++) r.v[i] = a[i];
+    return r;
+}
+DEVICE_CALL Words product(Words a, Words b) { return words(base(a) * base(b)); }
+DEVICE Base product(const Base &a, const Base &b) { return base(product(words(a), words(b))); }
 
 // Fq[u] / (u^2 + 1).
 struct Quadratic {
@@ -162,9 +193,24 @@ struct Quadratic {
     DEVICE friend Quadratic operator*(const Quadratic &a, const Quadratic &b);
 };
 
-// Three products instead of four.
-DEVICE_CALL Quadratic product(const Quadratic &a, const Quadratic &b) {
-    Base low = product(a.c0, b.c0), high = product(a.c1, b.c1);
-    return {low - high, product(a.c0 + a.c1, b.c0 + b.c1) - low - high};
+DEVICE WordPairs words(const Quadratic &a) {
+    WordPairs r;
+#pragma unroll
+    for (int i = 0; i < 8; i++) r[i] = a.c0.v[i], r[i + 8] = a.c1.v[i];
+    return r;
 }
+DEVICE Quadratic quadratic(const WordPairs &a) {
+    Quadratic r;
+#pragma unroll
+    for (int i = 0; i < 8; i++) r.c0.v[i] = a[i], r.c1.v[i] = a[i + 8];
+    return r;
+}
+
+// Three products instead of four.
+DEVICE_CALL WordPairs product(WordPairs left, WordPairs right) {
+    Quadratic a = quadratic(left), b = quadratic(right);
+    Base low = a.c0 * b.c0, high = a.c1 * b.c1, both = (a.c0 + a.c1) * (b.c0 + b.c1);
+    return words(Quadratic{low - high, both - low - high});
+}
+DEVICE Quadratic product(const Quadratic &a, const Quadratic &b) { return quadratic(product(words(a), words(b))); }
 DEVICE Quadratic operator*(const Quadratic &a, const Quadratic &b) { return product(a, b); }

@@ -73,12 +73,12 @@ KERNEL(scan)(uint32_t *counts, uint32_t *totals, uint32_t buckets) {
     uint32_t sum = 0;
     for (uint64_t b = from; b < to; b++) sum += of[b];
     sums[THREAD] = sum;
-    BARRIER(5);
+    BARRIER(7);
     for (uint32_t step = 1; step < SCAN; step *= 2) {
         uint32_t before = THREAD >= step ? sums[THREAD - step] : 0;
-        BARRIER(6);
+        BARRIER(8);
         sums[THREAD] += before;
-        BARRIER(7);
+        BARRIER(9);
     }
     uint32_t start = sums[THREAD] - sum;
     for (uint64_t b = from; b < to; b++) {
@@ -121,30 +121,31 @@ DEVICE void sum_segment(const uint32_t *keys, const uint32_t *sizes, uint32_t *n
     uint64_t next = window * next_stride + 2 * segment;
     uint32_t key = keys[from];
     bool first = true;
-    Point<F> sum = Point<F>::neutral_element();
+    Point<F> sum;
+    sum.clear();
     for (uint64_t i = from; i < to; i++) {
         if (keys[i] != key) {
             if (first && !last) {
                 next_keys[next] = key;
-                next_sums[next] = sum;
-            } else sums[key] = sum;
+                copy(next_sums[next], sum);
+            } else copy(sums[key], sum);
             first = false;
             key = keys[i];
-            sum = Point<F>::neutral_element();
+            sum.clear();
         }
         add_entry(sum, i);
     }
     if (last) {
-        sums[key] = sum;
+        copy(sums[key], sum);
         return;
     }
     if (first) {
         next_keys[next] = key;
-        next_sums[next] = sum;
-        sum = Point<F>::neutral_element();
+        copy(next_sums[next], sum);
+        sum.clear();
     }
     next_keys[next + 1] = key;
-    next_sums[next + 1] = sum;
+    copy(next_sums[next + 1], sum);
 }
 
 template <class F>
@@ -152,8 +153,8 @@ DEVICE void sum_points(const Affine<F> *bases, const uint32_t *points, const uin
                        uint32_t *next_sizes, Point<F> *bucket_sums, uint32_t *next_keys, Point<F> *next_sums,
                        uint32_t buckets, uint32_t length, uint32_t stride, uint32_t next_stride) {
     const uint32_t *list = points + (uint64_t)BLOCK_Y * stride;
-    auto add_entry = [&](Point<F> &sum, uint64_t i) {
-        Affine<F> p = bases[list[i] & ~SIGN];
+    auto add_entry = [&](Point<F> &sum, uint64_t i) INLINE {
+        Affine<F> p = load(&bases[list[i] & ~SIGN]);
         if (list[i] & SIGN) p.y = F::zero() - p.y;
         add(sum, p);
     };
@@ -166,7 +167,7 @@ DEVICE void merge(const Point<F> *from, const uint32_t *keys, const uint32_t *si
                   Point<F> *bucket_sums, uint32_t *next_keys, Point<F> *next_sums, uint32_t buckets, uint32_t length,
                   uint32_t stride, uint32_t next_stride) {
     const Point<F> *list = from + (uint64_t)BLOCK_Y * stride;
-    auto add_entry = [&](Point<F> &sum, uint64_t i) { add(sum, list[i]); };
+    auto add_entry = [&](Point<F> &sum, uint64_t i) INLINE { add(sum, list[i]); };
     sum_segment<F>(keys + (uint64_t)BLOCK_Y * stride, sizes, next_sizes, bucket_sums, next_keys, next_sums, buckets, length,
                    next_stride, add_entry);
 }
@@ -178,27 +179,31 @@ DEVICE void weigh(const Point<F> *bucket_sums, Point<F> *out, uint32_t buckets, 
     uint64_t threads = (uint64_t)BLOCKS_X * WEIGH, each = (buckets + threads - 1) / threads;
     uint64_t from = element() * each, to = from + each < buckets ? from + each : buckets;
     const Point<F> *sums = bucket_sums + (uint64_t)BLOCK_Y * buckets;
-    Point<F> all = Point<F>::neutral_element(), weighed = Point<F>::neutral_element();
+    Point<F> all, weighed;
+    all.clear(), weighed.clear();
     for (uint64_t b = to; b-- > from;) {
         add(all, sums[b]);
         add(weighed, all);
     }
     // Bucket b has weight b + 1 - from so far.
     if (from < to) {
-        Point<F> times = Point<F>::neutral_element();
-        for (int bit = 31; bit >= 0; bit--) {
+        Point<F> times;
+        times.clear();
+        int top = 31;
+        while (top >= 0 && !(from >> top)) top--;
+        for (int bit = top; bit >= 0; bit--) {
             twice(times);
             if (from >> bit & 1) add(times, all);
         }
         add(weighed, times);
     }
-    shared[THREAD] = weighed;
-    BARRIER(8);
+    copy(shared[THREAD], weighed);
+    BARRIER(10);
     for (uint32_t half = WEIGH / 2; half; half /= 2) {
         if (THREAD < half) add(shared[THREAD], shared[THREAD + half]);
-        BARRIER(9);
+        BARRIER(11);
     }
-    if (THREAD == 0) out[(uint64_t)BLOCK_Y * BLOCKS_X + BLOCK_X] = shared[0];
+    if (THREAD == 0) copy(out[(uint64_t)BLOCK_Y * BLOCKS_X + BLOCK_X], shared[0]);
 }
 
 KERNEL(sum_points_g1)(const Affine<Base> *bases, const uint32_t *points, const uint32_t *keys, const uint32_t *sizes,

@@ -2,67 +2,77 @@
 // order n. Decimation in time: bits reversed first, then log stages, then for three parts
 //
 //     X[j + t m] = sum_r w^(r j) z^(r t) F_r[j],  z = w^m,  F_r the transform of the coefficients r mod 3.
+//
+// Memory is read and written once for several stages: a block takes CHUNK elements, all that these stages join with each
+// other, to shared memory. A thread works on two elements at a time.
 #include "field.cuh"
 
-// out[r m + reversed(j)] = v[parts j + r], where v is x, or, with a shift, v[t] = x[-t mod n] shift[t]: what turns the
-// values of one transform into the coefficients of the next one, on a coset.
-KERNEL(ntt_gather)(const Scalar *x, const Scalar *shift, Scalar *out, uint32_t n, uint32_t parts, uint32_t log) {
-    uint64_t t = element();
-    if (t >= n) return;
-    Scalar value = shift ? x[t ? n - t : 0] * shift[t] : x[t];
-    uint32_t j = (uint32_t)t / parts, reversed = 0;
-    for (uint32_t bit = 0; bit < log; bit++) reversed |= (j >> bit & 1) << (log - 1 - bit);
-    out[((uint64_t)(t % parts) << log) + reversed] = value;
-}
-EXPORT(ntt_gather)
+#define CHUNK 1024
 
 DEVICE void butterfly(Scalar &a, Scalar &b, const Scalar &root) {
-    Scalar u = a, v = b * root;
-    a = u + v;
-    b = u - v;
+    Scalar u = load(&a), v = load(&b) * root;
+    copy(a, u + v);
+    copy(b, u - v);
 }
 
-// All stages within chunks of 2 * THREADS elements, in shared memory.
-#define CHUNK 512
-KERNEL(ntt_block)(Scalar *x, const Scalar *roots, uint32_t n) {
+// The first stages of v, bits reversed: out[r m + reversed(j)] = v[parts j + r], then all stages within chunks of
+// 2 * THREADS. v is x, or, with a shift, v[t] = x[-t mod n] shift[t]: what turns the values of one transform into the
+// coefficients of the next one, on a coset.
+KERNEL(ntt_first)(const Scalar *x, const Scalar *shift, Scalar *out, const Scalar *roots, uint32_t n, uint32_t parts,
+                  uint32_t log) {
     SHARED(Scalar, chunk, CHUNK);
-    Scalar *from = x + (uint64_t)BLOCK_X * 2 * THREADS;
-    chunk[THREAD] = from[THREAD];
-    chunk[THREAD + THREADS] = from[THREAD + THREADS];
+    uint64_t first = (uint64_t)BLOCK_X * 2 * THREADS;
+    for (uint32_t at = THREAD; at < 2 * THREADS; at += THREADS) {
+        uint32_t place = (uint32_t)first + at, r = place >> log, j = log ? reversed(place & ((1u << log) - 1), log) : 0;
+        uint32_t t = parts * j + r;
+        copy(chunk[at], shift ? load(&x[t ? n - t : 0]) * load(&shift[t]) : load(&x[t]));
+    }
     BARRIER(3);
     for (uint32_t half = 1; half <= THREADS; half *= 2) {
         uint32_t j = THREAD % half, at = 2 * (THREAD - j) + j;
-        butterfly(chunk[at], chunk[at + half], roots[(uint64_t)j * (n / (2 * half))]);
+        butterfly(chunk[at], chunk[at + half], load(&roots[(uint64_t)j * (n / (2 * half))]));
         BARRIER(4);
     }
-    from[THREAD] = chunk[THREAD];
-    from[THREAD + THREADS] = chunk[THREAD + THREADS];
+    for (uint32_t at = THREAD; at < 2 * THREADS; at += THREADS) copy(out[first + at], chunk[at]);
 }
-EXPORT(ntt_block)
+EXPORT(ntt_first)
 
-// One stage in global memory.
-KERNEL(ntt_stage)(Scalar *x, const Scalar *roots, uint32_t n, uint32_t half) {
-    uint64_t i = element();
-    if (i >= n / 2) return;
-    uint64_t j = i % half, at = 2 * (i - j) + j;
-    butterfly(x[at], x[at + half], roots[j * (n / (2 * half))]);
+// `stages` more, the first of which joins elements `1 << log_half` apart. The chunk is a matrix: its rows are that far
+// apart, its columns neighbours, 2 * THREADS >> stages of them, not more than `1 << log_half`.
+KERNEL(ntt_pass)(Scalar *x, const Scalar *roots, uint32_t n, uint32_t log_half, uint32_t stages) {
+    SHARED(Scalar, chunk, CHUNK);
+    uint32_t columns = 2 * THREADS >> stages, across = (1u << log_half) / columns;
+    uint64_t column = (uint64_t)(BLOCK_X % across) * columns;
+    Scalar *from = x + ((uint64_t)(BLOCK_X / across) << (log_half + stages)) + column;
+    for (uint32_t at = THREAD; at < 2 * THREADS; at += THREADS)
+        copy(chunk[at], from[((uint64_t)(at / columns) << log_half) + at % columns]);
+    BARRIER(5);
+    for (uint32_t stage = 0; stage < stages; stage++) {
+        uint32_t half = 1u << stage, pair = THREAD / columns, j = pair % half;
+        uint32_t at = (2 * (pair - j) + j) * columns + THREAD % columns;
+        uint64_t power = ((uint64_t)j << log_half) + column + THREAD % columns;
+        butterfly(chunk[at], chunk[at + half * columns], load(&roots[power * (n >> (log_half + stage + 1))]));
+        BARRIER(6);
+    }
+    for (uint32_t at = THREAD; at < 2 * THREADS; at += THREADS)
+        copy(from[((uint64_t)(at / columns) << log_half) + at % columns], chunk[at]);
 }
-EXPORT(ntt_stage)
+EXPORT(ntt_pass)
 
 KERNEL(ntt_radix3)(Scalar *x, const Scalar *roots, uint32_t m) {
     uint64_t j = element();
     if (j >= m) return;
-    Scalar z1 = roots[m], z2 = roots[2 * (uint64_t)m];
-    Scalar a = x[j], b = x[m + j] * roots[j], c = x[2 * (uint64_t)m + j] * roots[2 * j];
-    x[j] = a + b + c;
-    x[m + j] = a + b * z1 + c * z2;
-    x[2 * (uint64_t)m + j] = a + b * z2 + c * z1;
+    Scalar z1 = load(&roots[m]), z2 = load(&roots[2 * (uint64_t)m]);
+    Scalar a = load(&x[j]), b = load(&x[m + j]) * load(&roots[j]), c = load(&x[2 * (uint64_t)m + j]) * load(&roots[2 * j]);
+    copy(x[j], a + b + c);
+    copy(x[m + j], a + b * z1 + c * z2);
+    copy(x[2 * (uint64_t)m + j], a + b * z2 + c * z1);
 }
 EXPORT(ntt_radix3)
 
 // a[i] = a[i] b[i]
 KERNEL(field_multiply)(Scalar *a, const Scalar *b, uint64_t n) {
     uint64_t i = element();
-    if (i < n) a[i] = a[i] * b[i];
+    if (i < n) copy(a[i], load(&a[i]) * load(&b[i]));
 }
 EXPORT(field_multiply)

@@ -19,7 +19,8 @@ typedef long int64_t;
 typedef unsigned long uint64_t;
 #define INT64_MIN (-0x7fffffffffffffffL - 1)
 
-#define DEVICE __attribute__((device)) inline __attribute__((always_inline))
+#define INLINE __attribute__((always_inline))
+#define DEVICE __attribute__((device)) inline INLINE
 #define DEVICE_CALL __attribute__((device)) inline __attribute__((noinline))
 #define KERNEL(name) extern "C" __attribute__((global)) void name
 #define EXPORT(name)
@@ -39,8 +40,43 @@ DEVICE int32_t dot4(int32_t a, int32_t b, int32_t c) {
     return sum;
 }
 
-// Value before the addition.
-DEVICE uint32_t add_atomically(uint32_t *to, uint32_t value) { return __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
+// What a warp of 32 threads does together. A matrix is eight rows of 16 bytes in shared memory; thread t holds four bytes
+// of it, from byte 4 (t mod 4) of row t / 4. `row(i)` is where row i of 32 begins; r[q] is of rows 8 q to 8 q + 7.
+DEVICE uint32_t shared_address(const void *p) {
+    uint64_t address;
+    asm("cvta.to.shared.u64 %0, %1;" : "=l"(address) : "l"(p));
+    return (uint32_t)address;
+}
+template <class Row> DEVICE void load_matrices(uint32_t (&r)[4], const Row &row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row((uint32_t)__nvvm_read_ptx_sreg_tid_x() % 32)))
+                 : "memory");
+}
+// c += a b of bytes, 16 by 32 and 32 by 8. Thread t = 4 g + h holds rows g, g + 8 of a (bytes 4 h .. and 16 + 4 h ..: a[0],
+// a[1], then a[2], a[3]), the same bytes of column g of b, and columns 2 h, 2 h + 1 of rows g (c[0], c[1]) and g + 8 of c.
+DEVICE void multiply_matrices(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t b0, const uint32_t b1) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// Copies 16 bytes to shared memory, or zeros, while the thread goes on. Copies are joined to groups; all but the latest
+// `PENDING` groups have arrived, for this thread, after a wait.
+DEVICE void copy_later(void *to, const void *from, bool zeros) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(shared_address(to)), "l"(from), "r"(zeros ? 0 : 16)
+                 : "memory");
+}
+DEVICE void join_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int PENDING> DEVICE void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory"); }
+
+// The bits of a number in reverse.
+DEVICE uint32_t reversed(uint32_t value) {
+    uint32_t bits;
+    asm("brev.b32 %0, %1;" : "=r"(bits) : "r"(value));
+    return bits;
+}
 
 // 32-bit arithmetic with the carry flag. The flag lives between statements, so all of them are volatile, which keeps
 // their order, and nothing else may come between those of a chain that sets it.
@@ -71,7 +107,8 @@ CARRY_3(madc_hi, "madc.hi.u32")
 
 #include "../emulator/emulator.h"
 
-#define DEVICE inline __attribute__((always_inline))
+#define INLINE __attribute__((always_inline))
+#define DEVICE inline INLINE
 #define DEVICE_CALL inline __attribute__((noinline))
 #define KERNEL(name) static void name
 #define EXPORT(name) static const emulator::Export export_##name(#name, name);
@@ -91,7 +128,34 @@ DEVICE int32_t dot4(int32_t a, int32_t b, int32_t c) {
     return c;
 }
 
-DEVICE uint32_t add_atomically(uint32_t *to, uint32_t value) { return __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
+template <class Row> DEVICE void load_matrices(uint32_t (&r)[4], const Row &row) {
+    uint32_t t = THREAD % 32;
+    for (uint32_t q = 0; q < 4; q++) memcpy(&r[q], (const char *)row(8 * q + t / 4) + 4 * (t % 4), 4);
+}
+DEVICE void multiply_matrices(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t b0, const uint32_t b1) {
+    // All threads of the block meet, which is more than the warp that a device asks for.
+    struct Held {
+        uint32_t a[4], b[2];
+    } mine = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+    const Held *warp = static_cast<const Held *>(emulator::exchange(&mine, sizeof mine)) + THREAD / 32 * 32;
+    uint32_t g = THREAD % 32 / 4, h = THREAD % 4;
+    for (uint32_t i = 0; i < 4; i++)
+        for (uint32_t word = 0; word < 8; word++)
+            c[i] = dot4((int32_t)warp[4 * g + word % 4].a[word / 4 * 2 + i / 2],
+                        (int32_t)warp[4 * (2 * h + i % 2) + word % 4].b[word / 4], c[i]);
+}
+DEVICE void copy_later(void *to, const void *from, bool zeros) {
+    if (zeros) memset(to, 0, 16);
+    else memcpy(to, from, 16);
+}
+DEVICE void join_copies() {}
+template <int PENDING> DEVICE void wait_for_copies() {}
+
+DEVICE uint32_t reversed(uint32_t value) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 32; i++) bits |= (value >> i & 1) << (31 - i);
+    return bits;
+}
 
 static thread_local uint32_t carry;
 DEVICE uint32_t keep(uint64_t t) {
@@ -112,6 +176,12 @@ DEVICE uint32_t madc_hi_cc(uint32_t a, uint32_t b, uint32_t c) { return keep((ui
 DEVICE uint32_t madc_hi(uint32_t a, uint32_t b, uint32_t c) { return high(a, b) + c + carry; }
 
 #endif
+
+// The lowest `count` bits in reverse, count from 1.
+DEVICE uint32_t reversed(uint32_t value, uint32_t count) { return reversed(value) >> (32 - count); }
+
+// Value before the addition.
+DEVICE uint32_t add_atomically(uint32_t *to, uint32_t value) { return __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
 
 // Number of the thread among those along x.
 DEVICE uint64_t element() { return (uint64_t)BLOCK_X * THREADS + THREAD; }

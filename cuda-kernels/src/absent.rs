@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::DeviceError;
 use crate::kernel::{Arg, Grid, Kernel};
@@ -70,6 +71,13 @@ impl Session {
     /// Never called.
     #[expect(unsafe_code, reason = "the same signature as that of a session that exists")]
     pub unsafe fn launch(&self, _kernel: Kernel, _grid: Grid, _args: &[Arg]) -> Result<(), DeviceError> {
+        match self.never {}
+    }
+
+    pub fn timed<R>(
+        &self,
+        _work: impl FnOnce() -> Result<R, DeviceError>,
+    ) -> Result<(R, Duration), DeviceError> {
         match self.never {}
     }
 

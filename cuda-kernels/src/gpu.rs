@@ -1,6 +1,7 @@
 //! An opened device.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::DeviceError;
 use crate::session::Session;
@@ -66,6 +67,17 @@ impl Gpu {
     /// Bytes of its memory in use.
     pub fn used(&self) -> usize {
         self.session.used()
+    }
+
+    /// The device's own time for what `work` asks it to do, without what comes before; waits for all of it.
+    ///
+    /// # Errors
+    /// As of the work.
+    pub fn timed<R>(
+        &self,
+        work: impl FnOnce() -> Result<R, DeviceError>,
+    ) -> Result<(R, Duration), DeviceError> {
+        self.session().timed(work)
     }
 
     /// Waits for everything that was asked for, and says whether it was done.

@@ -2,8 +2,13 @@
 
 /// PTX of each source, compute capability 8.0.
 #[cfg(feature = "cuda")]
-pub const IMAGES: [&str; 3] =
-    [include_str!("../ptx/infer.ptx"), include_str!("../ptx/ntt.ptx"), include_str!("../ptx/msm.ptx")];
+pub const IMAGES: [&str; 5] = [
+    include_str!("../ptx/infer.ptx"),
+    include_str!("../ptx/ntt.ptx"),
+    include_str!("../ptx/msm.ptx"),
+    include_str!("../ptx/gemm.ptx"),
+    include_str!("../ptx/ceiling.ptx"),
+];
 
 macro_rules! kernels {
     ($($image:literal: $($variant:ident $name:literal),* $(,)?;)*) => {
@@ -37,11 +42,15 @@ kernels! {
         Combine "combine", Select "select", Multiply "multiply", MaxPool "max_pool", Max "max_group",
         Table "table", Requantize "requantize", Root "root";
     1:
-        Gather "ntt_gather", Block "ntt_block", Stage "ntt_stage", Radix3 "ntt_radix3", FieldMultiply "field_multiply";
+        First "ntt_first", Pass "ntt_pass", Radix3 "ntt_radix3", FieldMultiply "field_multiply";
     2:
         DigitsField "digits_field", DigitsSmall "digits_small", DigitsGroup "digits_group", Scan "scan",
         Scatter "scatter", SumG1 "sum_points_g1", SumG2 "sum_points_g2", MergeG1 "merge_g1", MergeG2 "merge_g2",
         WeighG1 "weigh_g1", WeighG2 "weigh_g2";
+    3:
+        GemmTensor "gemm_tensor";
+    4:
+        CeilingMultiply "ceiling_multiply", CeilingTensor "ceiling_tensor", CeilingCopy "ceiling_copy";
 }
 
 /// An argument of a kernel.
@@ -61,6 +70,14 @@ pub enum Arg {
 
 #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "no kernel is launched in this build"))]
 impl Arg {
+    /// An address some bytes on; other arguments as they are.
+    pub fn after(self, bytes: usize) -> Self {
+        match self {
+            Self::Address(address) => Self::Address(address + bytes as u64),
+            other => other,
+        }
+    }
+
     /// Its bytes, little-endian, zeros after them.
     pub fn bits(self) -> u64 {
         match self {

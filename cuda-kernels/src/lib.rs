@@ -6,6 +6,7 @@ mod session;
 #[cfg(feature = "cuda")]
 mod session;
 
+pub mod ceiling;
 mod driver;
 mod error;
 mod gpu;

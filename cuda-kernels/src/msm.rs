@@ -99,7 +99,7 @@ impl<G: Group> Points<G> {
 
 /// The window that costs least: every point is added once a window, and every bucket twice at about twice the cost.
 fn window(points: usize, bits: usize) -> usize {
-    (2..=16).min_by_key(|&c| bits.div_ceil(c) * (points + (4 << (c - 1)))).unwrap_or(2)
+    (2..=18).min_by_key(|&c| bits.div_ceil(c) * (points + (4 << (c - 1)))).unwrap_or(2)
 }
 
 impl Gpu {
@@ -237,10 +237,7 @@ impl Gpu {
             session.launch(Kernel::Scatter, Grid::each(n, windows), &args)?;
         }
         // The first of the range's points; a bucket's points are counted from there.
-        let first = match points.words.arg() {
-            Arg::Address(address) => Arg::Address(address + (range.start * 2 * G::WORDS * 8) as u64),
-            other => other,
-        };
+        let first = points.words.arg().after(range.start * 2 * G::WORDS * 8);
         let (mut entries, mut keys) = (None::<Buffer<u64>>, keys);
         let (mut room, mut segment) = (n, FIRST_SEGMENT);
         while room > 0 {

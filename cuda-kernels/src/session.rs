@@ -2,24 +2,28 @@
 //!
 //! ```text
 //! open      retain the device's primary context, load the modules, make a stream
-//! alloc     counted against a limit; freed when the last owner of the buffer drops
+//! alloc     counted against a limit; kept for a buffer of the same size when the last owner of the buffer drops
 //! launch    queued on the one stream, in order
 //! read      waits for everything that was queued; the error of a kernel shows here at the latest
 //! ```
 //!
 //! The stream is a blocking one: copies, which go to the device's default stream, wait for kernels before them and
-//! kernels wait for copies. Freeing memory waits for the device, so a buffer may be dropped while a kernel that was
-//! given it is queued.
+//! kernels wait for copies. So what was queued for a buffer's last owner is done before anything of its next one is, and a
+//! buffer may be dropped while a kernel that was given it is queued. The driver's own allocation waits for the device
+//! each time, and a proof allocates a hundred times, always the same sizes.
 
+use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cust::context::{Context, CurrentContext};
 use cust::device::Device as CudaDevice;
 use cust::error::CudaError;
-use cust::memory::bytemuck::Pod;
+use cust::event::{Event, EventFlags};
+use cust::memory::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use cust::memory::{CopyDestination, DeviceBuffer, DeviceCopy};
 use cust::module::Module;
 use cust::stream::{Stream, StreamFlags};
@@ -41,9 +45,17 @@ pub struct Session {
     // Fields drop in this order: the context must be the last.
     stream: Stream,
     modules: Vec<Module>,
-    used: AtomicUsize,
+    memory: Mutex<Memory>,
     limit: usize,
     context: Context,
+}
+
+/// Bytes of buffers, and memory that waits for the next buffer of its size.
+#[derive(Default)]
+struct Memory {
+    used: usize,
+    kept: usize,
+    waiting: BTreeMap<usize, Vec<DeviceBuffer<u8>>>,
 }
 
 impl fmt::Debug for Session {
@@ -55,9 +67,10 @@ impl fmt::Debug for Session {
 /// Memory of a device.
 pub struct Buffer<T: Element> {
     /// `None` only while it is dropped, and for no elements, which need no memory.
-    memory: Option<DeviceBuffer<T>>,
+    memory: Option<DeviceBuffer<u8>>,
     len: usize,
     session: Arc<Session>,
+    element: PhantomData<T>,
 }
 
 impl<T: Element> fmt::Debug for Buffer<T> {
@@ -83,7 +96,7 @@ impl<T: Element> Buffer<T> {
         let mut values = vec![T::default(); self.len];
         if let Some(memory) = &self.memory {
             self.session.stream.synchronize().map_err(|e| failed("the end of the kernels", e))?;
-            memory.copy_to(&mut values).map_err(|e| failed("copy from the device", e))?;
+            memory.copy_to(cast_slice_mut(&mut values)).map_err(|e| failed("copy from the device", e))?;
         }
         Ok(values)
     }
@@ -91,12 +104,17 @@ impl<T: Element> Buffer<T> {
 
 impl<T: Element> Drop for Buffer<T> {
     fn drop(&mut self) {
-        self.session.used.fetch_sub(self.len * size_of::<T>(), Ordering::Relaxed);
-        // Memory can only be freed where its context is current. If that fails the device is lost and the memory with it.
-        match self.session.enter() {
-            Ok(()) => drop(self.memory.take()),
-            Err(_) => std::mem::forget(self.memory.take()),
+        if let Some(memory) = self.memory.take() {
+            self.session.keep(memory);
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Memory can only be freed where its context is current. If that fails the device is lost and the memory with it.
+        let entered = self.enter().is_ok();
+        self.memory.get_mut().unwrap_or_else(PoisonError::into_inner).free(entered);
     }
 }
 
@@ -111,7 +129,7 @@ impl Session {
         let modules = IMAGES.iter().map(load).collect::<Result<_, _>>()?;
         let stream = Stream::new(StreamFlags::DEFAULT, None).map_err(|e| failed("cuStreamCreate", e))?;
         let limit = limit.map_or(memory, |limit| limit.min(memory));
-        Ok(Arc::new(Self { stream, modules, used: AtomicUsize::new(0), limit, context }))
+        Ok(Arc::new(Self { stream, modules, memory: Mutex::default(), limit, context }))
     }
 
     /// Bytes that may be in use.
@@ -121,31 +139,37 @@ impl Session {
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.memory().used
     }
 
     /// Memory with whatever was there before.
     pub fn alloc<T: Element>(self: &Arc<Self>, len: usize) -> Result<Buffer<T>, DeviceError> {
         self.enter()?;
         let bytes = len.saturating_mul(size_of::<T>());
-        if bytes > self.limit {
-            return Err(DeviceError::Limit { asked: bytes, used: self.used(), limit: self.limit });
-        }
-        let used = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let refuse = |error| {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-            Err(error)
-        };
+        let mut memory = self.memory();
+        let used = memory.used;
         if used.saturating_add(bytes) > self.limit {
-            return refuse(DeviceError::Limit { asked: bytes, used, limit: self.limit });
+            return Err(DeviceError::Limit { asked: bytes, used, limit: self.limit });
         }
-        match len {
-            0 => Ok(Buffer { memory: None, len, session: Arc::clone(self) }),
-            len => match uninitialised(len) {
-                Ok(memory) => Ok(Buffer { memory: Some(memory), len, session: Arc::clone(self) }),
-                Err(error) => refuse(failed("allocation", error)),
-            },
+        let memory = if bytes == 0 { None } else { Some(memory.take(bytes, self.limit)?) };
+        Ok(Buffer { memory, len, session: Arc::clone(self), element: PhantomData })
+    }
+
+    /// Memory of a buffer that is no more.
+    fn keep(&self, buffer: DeviceBuffer<u8>) {
+        let mut memory = self.memory();
+        let bytes = buffer.len();
+        memory.used -= bytes;
+        memory.kept += bytes;
+        memory.waiting.entry(bytes).or_default().push(buffer);
+        // Other programs use the device too.
+        if memory.kept > self.limit / 2 {
+            memory.free(self.enter().is_ok());
         }
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Memory of zeros.
@@ -161,7 +185,7 @@ impl Session {
     pub fn upload<T: Element>(self: &Arc<Self>, values: &[T]) -> Result<Buffer<T>, DeviceError> {
         let mut buffer = self.alloc(values.len())?;
         if let Some(memory) = &mut buffer.memory {
-            memory.copy_from(values).map_err(|e| failed("copy to the device", e))?;
+            memory.copy_from(cast_slice(values)).map_err(|e| failed("copy to the device", e))?;
         }
         Ok(buffer)
     }
@@ -189,6 +213,23 @@ impl Session {
         launched.map_err(|e| failed(name, e))
     }
 
+    /// The device's time between what was queued before and after `work`; waits for all of it.
+    pub fn timed<R>(
+        &self,
+        work: impl FnOnce() -> Result<R, DeviceError>,
+    ) -> Result<(R, Duration), DeviceError> {
+        self.enter()?;
+        let event = || Event::new(EventFlags::DEFAULT).map_err(|e| failed("cuEventCreate", e));
+        let record = |event: &Event| event.record(&self.stream).map_err(|e| failed("cuEventRecord", e));
+        let (began, ended) = (event()?, event()?);
+        record(&began)?;
+        let result = work()?;
+        record(&ended)?;
+        ended.synchronize().map_err(|e| failed("the end of the kernels", e))?;
+        let time = ended.elapsed(&began).map_err(|e| failed("cuEventElapsedTime", e))?;
+        Ok((result, time))
+    }
+
     /// Waits for everything that was queued.
     pub fn finish(&self) -> Result<(), DeviceError> {
         self.enter()?;
@@ -201,10 +242,45 @@ impl Session {
     }
 }
 
+impl Memory {
+    /// Memory of this size, with whatever was there before; a context is current.
+    fn take(&mut self, bytes: usize, limit: usize) -> Result<DeviceBuffer<u8>, DeviceError> {
+        let waiting = self.waiting.get_mut(&bytes).and_then(Vec::pop);
+        let buffer = match waiting {
+            Some(buffer) => {
+                self.kept -= bytes;
+                buffer
+            }
+            None => {
+                if self.used.saturating_add(self.kept).saturating_add(bytes) > limit {
+                    self.free(true);
+                }
+                uninitialised(bytes)
+                    .or_else(|_| {
+                        self.free(true);
+                        uninitialised(bytes)
+                    })
+                    .map_err(|e| failed("allocation", e))?
+            }
+        };
+        self.used += bytes;
+        Ok(buffer)
+    }
+
+    /// Gives back what waits; where no context is current the device is lost, and its memory with it.
+    fn free(&mut self, entered: bool) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.kept = 0;
+        if !entered {
+            std::mem::forget(waiting);
+        }
+    }
+}
+
 #[expect(unsafe_code, reason = "memory is allocated without being written")]
-fn uninitialised<T: Element>(len: usize) -> Result<DeviceBuffer<T>, CudaError> {
+fn uninitialised(bytes: usize) -> Result<DeviceBuffer<u8>, CudaError> {
     // SAFETY: every pattern of bits is a value of an `Element`, so whatever the memory holds may be read.
-    unsafe { DeviceBuffer::uninitialized(len) }
+    unsafe { DeviceBuffer::uninitialized(bytes) }
 }
 
 fn failed(call: &'static str, error: CudaError) -> DeviceError {

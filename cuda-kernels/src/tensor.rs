@@ -10,8 +10,14 @@ use crate::gpu::Gpu;
 use crate::kernel::{Arg, Grid, Kernel};
 use crate::session::Buffer;
 
-/// Side of a block's tile of outputs in a product of matrices.
+/// Side of a block's tile of outputs in a product of matrices, and of one on tensor cores.
 const TILE: usize = 64;
+const TENSOR_TILE: usize = 128;
+/// Rows and columns from which on tensor cores are used.
+const TENSOR: usize = 64;
+/// Bytes of the inner axis that are loaded at once, and how many of those sums of 32 bits hold.
+const UNIT: usize = 16;
+const UNITS: usize = 4096;
 /// Blocks along y and z of a grid.
 const BLOCKS: usize = 65_535;
 /// Elements of a tensor or of its planes: what 32-bit numbers of blocks of 256 threads can count.
@@ -147,6 +153,14 @@ impl Tensor {
     }
 }
 
+impl Planes {
+    /// Where plane `p` begins.
+    fn plane(&self, p: u32) -> Arg {
+        let size = self.batch * self.rows * self.words * 4;
+        self.bytes.arg().after(p as usize * size)
+    }
+}
+
 impl Image {
     fn words(&self, batch: usize) -> [u32; 17] {
         let ([channels, height, width], [out_channels, out_height, out_width]) = (self.from, self.to);
@@ -236,7 +250,7 @@ impl Gpu {
         Ok(Planes { bytes, count, batch, rows, words: padded / 4 })
     }
 
-    /// Splits matrices whose inner axis is padded to words of four bytes.
+    /// Splits matrices whose inner axis is padded to units of 16 bytes.
     fn matrix(
         &self,
         x: &Buffer<i64>,
@@ -244,7 +258,7 @@ impl Gpu {
         sizes: [usize; 3],
         strides: [usize; 3],
     ) -> Result<Planes, DeviceError> {
-        self.split(x, count, sizes, strides, sizes[2].next_multiple_of(4))
+        self.split(x, count, sizes, strides, sizes[2].next_multiple_of(UNIT))
     }
 
     /// `c[z, m, n] = bias[n] + sum_k a[z, m, k] b[z, n, k]`.
@@ -264,6 +278,9 @@ impl Gpu {
             to.values.len() == a.batch * m * n && bias.is_none_or(|bias| bias.len() == n),
             "sizes of a product"
         );
+        if m >= TENSOR && n >= TENSOR {
+            return self.gemm_tensor(a, b, bias, to);
+        }
         let blocks =
             [n.div_ceil(TILE), within("rows", m.div_ceil(TILE), BLOCKS)?, within("batch", a.batch, BLOCKS)?];
         let size = |value| u32_of("an axis of a product", value).map(Arg::U32);
@@ -287,6 +304,50 @@ impl Gpu {
         unsafe {
             self.session().launch(Kernel::Gemm, grid, &args)
         }
+    }
+
+    /// The same on tensor cores, a pair of planes and a part of the inner axis after the other.
+    fn gemm_tensor(
+        &self,
+        a: &Planes,
+        b: &Planes,
+        bias: Option<&Buffer<i64>>,
+        to: &Tensor,
+    ) -> Result<(), DeviceError> {
+        let (m, n, units) = (a.rows, b.rows, a.words * 4 / UNIT);
+        let tiles = m.div_ceil(TENSOR_TILE).saturating_mul(n.div_ceil(TENSOR_TILE));
+        let blocks = [u32_of("tiles of a product", tiles)?, within("batch", a.batch, BLOCKS)? as u32, 1];
+        let grid = Grid { blocks, threads: 128 };
+        let size = |value| u32_of("an axis of a product", value).map(Arg::U32);
+        let bias = bias.map_or(Arg::Address(0), Buffer::arg);
+        let mut first = 1;
+        // Planes whose weight is 2^64 or more do not change an int64.
+        let pairs = (0..a.count).flat_map(|p| (0..b.count).map(move |q| (p, q))).filter(|(p, q)| p + q < 8);
+        for (p, q) in pairs {
+            for from in (0..units.max(1)).step_by(UNITS) {
+                let args = [
+                    a.plane(p),
+                    b.plane(q),
+                    bias,
+                    to.arg(),
+                    size(m)?,
+                    size(n)?,
+                    size(units)?,
+                    size(from)?,
+                    size(units.min(from + UNITS))?,
+                    Arg::U32(8 * (p + q)),
+                    Arg::U32(first),
+                    size(b.batch)?,
+                ];
+                // SAFETY: as of the other product; what is after `to`, `m` or `n` is not loaded.
+                #[expect(unsafe_code, reason = "launches a kernel")]
+                unsafe {
+                    self.session().launch(Kernel::GemmTensor, grid, &args)?;
+                }
+                first = 0;
+            }
+        }
+        Ok(())
     }
 
     /// Uploads `[outputs, inner]` weights with a bias an output.
@@ -349,6 +410,35 @@ impl Gpu {
         let right =
             self.matrix(&b.0.values, planes(b.1), [all, columns, inner], [inner * columns, 1, columns])?;
         self.gemm(&left, &right, None, &to)?;
+        Ok(to)
+    }
+
+    /// A batch of matrices of `rows` by `inner`, split into bytes: an operand of [`Gpu::product`].
+    ///
+    /// # Panics
+    /// If the tensor's rows are no such matrices.
+    pub fn operand(
+        &self,
+        x: &Tensor,
+        [rows, inner]: [usize; 2],
+        range: (i64, i64),
+    ) -> Result<Planes, DeviceError> {
+        assert_eq!(x.len(), rows * inner, "one matrix a row");
+        self.matrix(
+            &x.values,
+            planes_for(range.0, range.1),
+            [x.batch, rows, inner],
+            [rows * inner, inner, 1],
+        )
+    }
+
+    /// `c[z, m, n] = sum_k a[z, m, k] b[z, n, k]`.
+    ///
+    /// # Panics
+    /// If the inner axes or the batches differ.
+    pub fn product(&self, a: &Planes, b: &Planes) -> Result<Tensor, DeviceError> {
+        let to = self.room(a.batch, a.rows * b.rows)?;
+        self.gemm(a, b, None, &to)?;
         Ok(to)
     }
 

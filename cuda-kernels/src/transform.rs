@@ -11,7 +11,9 @@ pub type Element = [u64; 4];
 /// Words of an element.
 const WORDS: usize = 4;
 /// Elements that a block transforms in shared memory, at most.
-const CHUNK: usize = 512;
+const CHUNK: usize = 1024;
+/// Stages of a later pass, at most: so many that its rows have eight neighbours, 256 bytes, to load at once.
+const STAGES: u32 = 7;
 /// Points of the largest domain.
 const SIZE: usize = 1 << 28;
 
@@ -81,7 +83,15 @@ impl Gpu {
         self.transform(domain, &coefficients, true)
     }
 
-    /// The transform `X[k] = sum_t w^(t k) x[t]`, of the values themselves or of `x[-t mod n] shift[t]`.
+    /// The transform `X[k] = sum_t w^(t k) x[t]`.
+    ///
+    /// # Panics
+    /// If there are not as many values as the domain has points.
+    pub fn ntt(&self, domain: &Domain, x: &Elements) -> Result<Elements, DeviceError> {
+        self.transform(domain, x, false)
+    }
+
+    /// The transform of the values themselves or of `x[-t mod n] shift[t]`.
     fn transform(&self, domain: &Domain, x: &Elements, shifted: bool) -> Result<Elements, DeviceError> {
         let n = domain.size;
         assert_eq!(x.len(), n, "as many values as points");
@@ -90,20 +100,23 @@ impl Gpu {
         let out = Elements { words: self.session().alloc(n * WORDS)? };
         let size = Arg::U32(n as u32);
         let shift = if shifted { domain.shift.arg() } else { Arg::Address(0) };
-        let log = Arg::U32(m.trailing_zeros());
-        self.run(Kernel::Gather, n, &[x.arg(), shift, out.arg(), size, Arg::U32(parts as u32), log])?;
-        let chunk = m.min(CHUNK);
+        let (log, chunk) = (m.trailing_zeros(), m.min(CHUNK));
         let grid = Grid { blocks: [(n / chunk) as u32, 1, 1], threads: (chunk / 2) as u32 };
-        // SAFETY: `n / chunk` blocks of `chunk / 2` threads with two elements each cover the `n` elements; roots are read
-        // at `j n / (2 half)` with `j < half`, below n.
-        #[expect(unsafe_code, reason = "launches a kernel")]
+        let roots = domain.roots.arg();
+        let args = [x.arg(), shift, out.arg(), roots, size, Arg::U32(parts as u32), Arg::U32(log)];
+        // SAFETY: `n / chunk` blocks of `chunk / 2` threads with two elements each cover the `n` elements, in the first
+        // pass and in the others, whose chunks are whole rows and columns of `2^(done + stages)` elements, and m is a
+        // multiple of those; roots are read at `j n / (2 half)` with `j < half`, below n.
+        #[expect(unsafe_code, reason = "launches kernels")]
         unsafe {
-            self.session().launch(Kernel::Block, grid, &[out.arg(), domain.roots.arg(), size])?;
-        }
-        let mut half = chunk;
-        while half < m {
-            self.run(Kernel::Stage, n / 2, &[out.arg(), domain.roots.arg(), size, Arg::U32(half as u32)])?;
-            half *= 2;
+            self.session().launch(Kernel::First, grid, &args)?;
+            let mut done = chunk.trailing_zeros();
+            while done < log {
+                let stages = (log - done).div_ceil((log - done).div_ceil(STAGES));
+                let args = [out.arg(), roots, size, Arg::U32(done), Arg::U32(stages)];
+                self.session().launch(Kernel::Pass, grid, &args)?;
+                done += stages;
+            }
         }
         if parts == 3 {
             self.run(Kernel::Radix3, m, &[out.arg(), domain.roots.arg(), Arg::U32(m as u32)])?;
