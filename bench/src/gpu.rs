@@ -11,7 +11,7 @@
 //! The share is that of the rate that the device was seen to have in the same run at what the computation consists of:
 //!
 //! ```text
-//! MSM, NTT   32-bit multiply-adds: 136 a product of field elements, 10 products a point and window, one a butterfly
+//! MSM, NTT   products of field elements: 10 a point and window, thrice as many in G2, one a butterfly
 //! GEMM       multiply-adds of bytes on tensor cores
 //! ```
 
@@ -68,11 +68,8 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     };
     let opened = began.elapsed().as_secs_f64();
     eprintln!("{accelerator}: opened in {opened:.2} s");
-    let effort = if arguments.brief {
-        Effort { blocks: 2, rounds: 2, bytes: 1 << 16 }
-    } else {
-        Effort::default()
-    };
+    let effort =
+        if arguments.brief { Effort { blocks: 2, rounds: 2, bytes: 1 << 16 } } else { Effort::default() };
     let ceilings = accelerator.device()?.ceilings(effort)?;
     let mut bench = Bench { accelerator: &accelerator, runs: arguments.runs, ceilings, rows: Vec::new() };
     for model in &arguments.models {
@@ -124,12 +121,19 @@ impl Bench<'_> {
             on_device()?;
             gpu.push(began.elapsed().as_secs_f64());
         }
-        let row = Row { cpu_seconds: Some(median(&mut cpu)), gpu_seconds: Some(median(&mut gpu)), ..Row::new(what, size) };
+        let row = Row {
+            cpu_seconds: Some(median(&mut cpu)),
+            gpu_seconds: Some(median(&mut gpu)),
+            ..Row::new(what, size)
+        };
         self.push(row)
     }
 
     /// The median of the device's own time.
-    fn kernel_seconds(&self, mut work: impl FnMut() -> Result<(), assay_cuda_kernels::DeviceError>) -> Result<f64> {
+    fn kernel_seconds(
+        &self,
+        mut work: impl FnMut() -> Result<(), assay_cuda_kernels::DeviceError>,
+    ) -> Result<f64> {
         let gpu = self.accelerator.device()?;
         work()?;
         let mut times = Vec::new();

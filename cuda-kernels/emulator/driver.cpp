@@ -154,6 +154,18 @@ API cuMemsetD8_v2(uint64_t to, unsigned char value, size_t bytes) {
     return SUCCESS;
 }
 
+API cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *) { return cuMemcpyHtoD_v2(to, from, bytes); }
+API cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *) { return cuMemcpyDtoH_v2(to, from, bytes); }
+API cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void *) { return cuMemsetD8_v2(to, value, bytes); }
+API cuMemAllocHost_v2(void **memory, size_t bytes) {
+    ENTER;
+    return *memory = malloc(bytes), *memory ? SUCCESS : OUT_OF_MEMORY;
+}
+API cuMemFreeHost(void *memory) {
+    free(memory);
+    return SUCCESS;
+}
+
 API cuStreamCreateWithPriority(void **stream, unsigned, int) { return *stream = devices, enter(); }
 API cuStreamCreate(void **stream, unsigned) { return *stream = devices, enter(); }
 API cuStreamSynchronize(void *) { return enter(); }
@@ -194,19 +206,33 @@ API cuModuleGetFunction(void **function, void *module, const char *name) {
     *function = const_cast<emulator::Kernel *>(kernel);
     return SUCCESS;
 }
+// What a kernel may have at its launch without asking, and at most where it asked.
+constexpr unsigned SHARED = 48 << 10, MOST_SHARED = 99 << 10;
+constexpr int DYNAMIC_SHARED = 8;
+std::map<void *, unsigned> asked;
+unsigned allowed(void *function) {
+    auto found = asked.find(function);
+    return found == asked.end() ? SHARED : found->second;
+}
+API cuFuncSetAttribute(void *function, int attribute, int value) {
+    LOCKED;
+    ENTER;
+    if (attribute != DYNAMIC_SHARED || value < 0 || value > (int)MOST_SHARED) return INVALID_VALUE;
+    return asked[function] = (unsigned)value, SUCCESS;
+}
 API cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned threads_y,
                    unsigned threads_z, unsigned shared, void *, void **parameters, void **) {
     LOCKED;
     ENTER;
-    // The limits of compute capability 8.0; the project's kernels use one dimension and static shared memory.
+    // The limits of compute capability 8.0; the project's kernels use one dimension.
     if (!x || !y || !z || !threads || threads > 1024 || y > 65535 || z > 65535 || x > 0x7fffffff) return INVALID_VALUE;
-    if (threads_y != 1 || threads_z != 1 || shared) return INVALID_VALUE;
+    if (threads_y != 1 || threads_z != 1 || shared > allowed(function)) return INVALID_VALUE;
     uint64_t kernel = ++current->kernels;
     int device = number(current);
     // As on a device, whoever asks next hears of it.
     if (device >= 3 && device < 9 && kernel >= (uint64_t)1 << 2 * (device - 3)) return current->error = ILLEGAL_ADDRESS, SUCCESS;
     unsigned blocks[3] = {x, y, z};
-    if (!emulator::launch(*static_cast<emulator::Kernel *>(function), blocks, threads, parameters))
+    if (!emulator::launch(*static_cast<emulator::Kernel *>(function), blocks, threads, shared, parameters))
         current->error = LAUNCH_FAILED;
     return SUCCESS;
 }

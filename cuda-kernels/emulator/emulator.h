@@ -22,11 +22,14 @@ void barrier(int site);
 // Whether a barrier is left out, to see that tests notice: EMULATOR_WITHOUT_BARRIER is its number.
 bool left_out(int site);
 
-// What every thread of the block hands in, all equally long, one after another; valid until they meet again.
+// What every thread of the warp hands in, all equally long, thread i of the block's at i; valid until they meet again.
 const void *exchange(const void *mine, size_t bytes);
 
 // Memory of the block, the same for every thread that names the place; garbage at first.
 void *shared(const void *place, size_t bytes);
+
+// Memory of the block that the launch gave it; ends the program if it gave less.
+void *shared_at_launch(size_t bytes);
 
 // A kernel: number of parameters, and a call with pointers to them.
 struct Kernel {
@@ -46,7 +49,7 @@ struct Export {
 };
 
 // Runs a kernel on a grid; false if the threads of a block did not all reach the same barriers.
-bool launch(const Kernel &kernel, const uint32_t blocks[3], uint32_t threads, void **parameters);
+bool launch(const Kernel &kernel, const uint32_t blocks[3], uint32_t threads, size_t shared, void **parameters);
 
 // nullptr if there is no kernel of this name.
 const Kernel *find(const char *name);

@@ -1,6 +1,7 @@
 // Runs kernels on the CPU: one fiber for each CUDA thread of a block, blocks spread over threads of the CPU.
 //
-// Between two barriers every fiber runs once, to the next barrier or to its end. The order is EMULATOR_SEED's: 0 first
+// Between two barriers every fiber runs once, to the next barrier or to its end; what a warp does together, it does as a
+// warp of its own, while the others may be elsewhere. The order is EMULATOR_SEED's: 0 first
 // thread first, 1 last thread first, any other number a shuffle that is drawn anew after each barrier. A thread that
 // relies on what another does before a barrier works in one of these orders at most.
 //
@@ -55,7 +56,7 @@ thread_local Self *running;
 
 namespace {
 
-constexpr size_t STACK = 256 << 10;
+constexpr size_t STACK = 256 << 10, WARP = 32;
 constexpr int ENDED = -1, BEGINS = -2, EXCHANGE = -3;
 
 uint64_t number(const char *variable) {
@@ -108,6 +109,7 @@ struct Memory {
 struct Engine {
     const Kernel *kernel;
     void **parameters;
+    size_t shared;
     std::vector<Fiber> fibers;
     std::vector<Stack> stacks;
     std::vector<Memory> memory;
@@ -119,6 +121,8 @@ struct Engine {
     Fiber *current;
 
     bool run_block();
+    void run(uint32_t i);
+    bool together(size_t from, size_t to) const;
     void begin(Fiber &fiber, size_t i);
 };
 
@@ -146,23 +150,38 @@ void Engine::begin(Fiber &fiber, size_t i) {
     fiber.exchanges = 0;
 }
 
+void Engine::run(uint32_t i) {
+    current = &fibers[i];
+    running = &current->self;
+    emulator_switch(&stack_pointer, current->stack_pointer);
+}
+
+// Whether fibers from .. to wait at the same place.
+bool Engine::together(size_t from, size_t to) const {
+    int at = fibers[from].at;
+    return std::all_of(&fibers[from], &fibers[from] + (to - from), [at](const Fiber &fiber) { return fiber.at == at; });
+}
+
 bool Engine::run_block() {
     memory.clear();
     while (stacks.size() < fibers.size()) stacks.emplace_back();
     for (size_t i = 0; i < fibers.size(); i++) begin(fibers[i], i);
     for (;;) {
         arrange(order, fibers.size(), random);
-        for (uint32_t i : order) {
-            current = &fibers[i];
-            running = &current->self;
-            emulator_switch(&stack_pointer, current->stack_pointer);
+        for (uint32_t i : order) run(i);
+        // A warp that exchanged something goes on alone, to the next barrier of the block.
+        for (size_t from = 0; from < fibers.size(); from += WARP) {
+            size_t to = std::min(from + WARP, fibers.size());
+            while (together(from, to) && fibers[from].at == EXCHANGE) {
+                arrange(order, to - from, random);
+                for (uint32_t i : order) run((uint32_t)from + i);
+            }
         }
-        int at = fibers[0].at;
-        if (!std::all_of(fibers.begin(), fibers.end(), [at](const Fiber &fiber) { return fiber.at == at; })) {
-            fprintf(stderr, "emulator: the threads of a block are at different barriers\n");
+        if (!together(0, fibers.size())) {
+            fprintf(stderr, "emulator: the threads of a block or a warp are at different barriers\n");
             return false;
         }
-        if (at == ENDED) return true;
+        if (fibers[0].at == ENDED) return true;
     }
 }
 
@@ -208,7 +227,16 @@ void *shared(const void *place, size_t bytes) {
     return engine->memory.back().bytes.get();
 }
 
-bool launch(const Kernel &kernel, const uint32_t blocks[3], uint32_t threads, void **parameters) {
+void *shared_at_launch(size_t bytes) {
+    static const char place = 0;
+    if (bytes > engine->shared) {
+        fprintf(stderr, "emulator: a kernel uses %zu bytes of shared memory and was given %zu\n", bytes, engine->shared);
+        abort();
+    }
+    return shared(&place, bytes);
+}
+
+bool launch(const Kernel &kernel, const uint32_t blocks[3], uint32_t threads, size_t shared, void **parameters) {
     std::mt19937_64 random(seed());
     std::vector<uint32_t> order;
     arrange(order, (size_t)blocks[0] * blocks[1] * blocks[2], random);
@@ -218,6 +246,7 @@ bool launch(const Kernel &kernel, const uint32_t blocks[3], uint32_t threads, vo
         Engine mine;
         mine.kernel = &kernel;
         mine.parameters = parameters;
+        mine.shared = shared;
         mine.fibers.resize(threads);
         mine.random.seed(seed() + number);
         engine = &mine;

@@ -172,6 +172,52 @@ DEVICE void merge(const Point<F> *from, const uint32_t *keys, const uint32_t *si
                    next_stride, add_entry);
 }
 
+// The same level for few entries: a block takes LEAVES of them, and in every round each entry adds the one that is 1, 2, 4 ..
+// after it if that is of its bucket, so that the first of a run becomes the run's sum. More additions, but the longest
+// chain of them is the logarithm.
+#define LEAVES 128
+template <class F>
+DEVICE void merge_tree(const Point<F> *from, const uint32_t *keys, const uint32_t *sizes, uint32_t *next_sizes,
+                       Point<F> *bucket_sums, uint32_t *next_keys, Point<F> *next_sums, uint32_t buckets, uint32_t stride,
+                       uint32_t next_stride, uint32_t *of, Point<F> *sums) {
+    uint64_t window = BLOCK_Y, first = (uint64_t)BLOCK_X * LEAVES;
+    uint32_t size = sizes[window], i = THREAD;
+    bool last = size <= LEAVES;
+    if (BLOCK_X == 0 && i == 0) next_sizes[window] = last ? 0 : 2 * ((size + LEAVES - 1) / LEAVES);
+    // All threads of a block agree on it.
+    if (first >= size) return;
+    uint32_t count = size - first < LEAVES ? (uint32_t)(size - first) : LEAVES;
+    if (i < count) {
+        of[i] = keys[window * stride + first + i];
+        copy(sums[i], from[window * stride + first + i]);
+    }
+    BARRIER(13);
+    for (uint32_t step = 1; step < count; step *= 2) {
+        bool joins = i + step < count && of[i + step] == of[i];
+        Point<F> other;
+        if (joins) copy(other, sums[i + step]);
+        BARRIER(14);
+        if (joins) add(sums[i], other);
+        BARRIER(15);
+    }
+    if (i >= count || (i && of[i - 1] == of[i])) return;
+    uint64_t next = window * next_stride + 2 * (uint64_t)BLOCK_X;
+    bool to_the_end = of[count - 1] == of[i];
+    if (last || (i && !to_the_end)) {
+        copy(bucket_sums[window * buckets + of[i]], sums[i]);
+        return;
+    }
+    uint64_t at = i ? next + 1 : next;
+    next_keys[at] = of[i];
+    copy(next_sums[at], sums[i]);
+    if (i || !to_the_end) return;
+    // A lone run.
+    Point<F> none;
+    none.clear();
+    next_keys[next + 1] = of[i];
+    copy(next_sums[next + 1], none);
+}
+
 // out[w, block] = sum of (b + 1) S_b over a slice of the buckets for each thread, then over the block.
 #define WEIGH 64
 template <class F>
@@ -231,6 +277,22 @@ KERNEL(merge_g2)(const Point<Quadratic> *from, const uint32_t *keys, const uint3
     merge(from, keys, sizes, next_sizes, bucket_sums, next_keys, next_sums, buckets, length, stride, next_stride);
 }
 EXPORT(merge_g2)
+KERNEL(merge_tree_g1)(const Point<Base> *from, const uint32_t *keys, const uint32_t *sizes, uint32_t *next_sizes,
+                      Point<Base> *bucket_sums, uint32_t *next_keys, Point<Base> *next_sums, uint32_t buckets,
+                      uint32_t stride, uint32_t next_stride) {
+    SHARED(uint32_t, of, LEAVES);
+    SHARED(Point<Base>, sums, LEAVES);
+    merge_tree(from, keys, sizes, next_sizes, bucket_sums, next_keys, next_sums, buckets, stride, next_stride, of, sums);
+}
+EXPORT(merge_tree_g1)
+KERNEL(merge_tree_g2)(const Point<Quadratic> *from, const uint32_t *keys, const uint32_t *sizes, uint32_t *next_sizes,
+                      Point<Quadratic> *bucket_sums, uint32_t *next_keys, Point<Quadratic> *next_sums, uint32_t buckets,
+                      uint32_t stride, uint32_t next_stride) {
+    SHARED(uint32_t, of, LEAVES);
+    SHARED(Point<Quadratic>, sums, LEAVES);
+    merge_tree(from, keys, sizes, next_sizes, bucket_sums, next_keys, next_sums, buckets, stride, next_stride, of, sums);
+}
+EXPORT(merge_tree_g2)
 KERNEL(weigh_g1)(const Point<Base> *bucket_sums, Point<Base> *out, uint32_t buckets) {
     SHARED(Point<Base>, sums, WEIGH);
     weigh(bucket_sums, out, buckets, sums);

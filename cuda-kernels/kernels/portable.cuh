@@ -3,6 +3,7 @@
 //
 //     KERNEL(name)(parameters) { .. }   EXPORT(name)
 //     SHARED(T, name, count)            memory of the block; the emulator fills it with garbage for each block
+//     SHARED_AT_LAUNCH(T, name, count)  the same, more than a kernel may name itself: the host says how much (kernel.rs)
 //     BARRIER(site)                     all threads of the block; sites are numbered from 1, so that tests can leave one out
 //     THREAD, THREADS, BLOCK_X ..       numbers of the thread and its block
 //
@@ -25,6 +26,7 @@ typedef unsigned long uint64_t;
 #define KERNEL(name) extern "C" __attribute__((global)) void name
 #define EXPORT(name)
 #define SHARED(T, name, count) static __attribute__((device)) __attribute__((shared)) T name[count]
+#define SHARED_AT_LAUNCH(T, name, count) extern __attribute__((device)) __attribute__((shared)) T name[]
 #define BARRIER(site) __syncthreads()
 #define THREAD ((uint32_t)__nvvm_read_ptx_sreg_tid_x())
 #define THREADS ((uint32_t)__nvvm_read_ptx_sreg_ntid_x())
@@ -115,6 +117,8 @@ CARRY_3(madc_hi, "madc.hi.u32")
 #define SHARED(T, name, count)                                                                                         \
     static const char name##_place = 0;                                                                                \
     T *name = static_cast<T *>(emulator::shared(&name##_place, sizeof(T) * (count)))
+#define SHARED_AT_LAUNCH(T, name, count)                                                                               \
+    T *name = static_cast<T *>(emulator::shared_at_launch(sizeof(T) * (count)))
 #define BARRIER(site) (emulator::left_out(site) ? (void)0 : emulator::barrier(site))
 #define THREAD (emulator::self().thread)
 #define THREADS (emulator::self().threads)
@@ -133,7 +137,6 @@ template <class Row> DEVICE void load_matrices(uint32_t (&r)[4], const Row &row)
     for (uint32_t q = 0; q < 4; q++) memcpy(&r[q], (const char *)row(8 * q + t / 4) + 4 * (t % 4), 4);
 }
 DEVICE void multiply_matrices(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t b0, const uint32_t b1) {
-    // All threads of the block meet, which is more than the warp that a device asks for.
     struct Held {
         uint32_t a[4], b[2];
     } mine = {{a[0], a[1], a[2], a[3]}, {b0, b1}};

@@ -1,7 +1,8 @@
 //! What a device can do at most, measured on the device itself: what kernels are compared with.
 //!
 //! ```text
-//! multiply   32-bit products with 64-bit sums a second, from registers: what field arithmetic is made of
+//! multiply   32-bit multiply-adds a second, from registers
+//! product    products of elements of the base field a second, from registers: what transforms and sums consist of
 //! tensor     multiply-adds of bytes a second on tensor cores, from registers
 //! copy       bytes read and written a second, from memory to memory
 //! ```
@@ -13,8 +14,9 @@ use crate::gpu::Gpu;
 use crate::kernel::{Arg, Grid, Kernel};
 use crate::session::Buffer;
 
-/// Independent chains of a thread, as in the kernels.
-const LANES: u64 = 8;
+/// Operations of a thread or a warp in a round, as in the kernels; products of field elements.
+const OPERATIONS: u64 = 16 * 8;
+const PRODUCTS: u64 = 8;
 /// Multiply-adds of one operation of a warp on tensor cores.
 const TENSOR: u64 = 16 * 8 * 32;
 const THREADS: u32 = 256;
@@ -24,6 +26,8 @@ const THREADS: u32 = 256;
 pub struct Ceilings {
     /// 32-bit multiply-adds a second.
     pub multiply: f64,
+    /// Products of field elements a second.
+    pub product: f64,
     /// Multiply-adds of bytes a second.
     pub tensor: f64,
     /// Bytes a second, both those that are read and those that are written.
@@ -44,7 +48,7 @@ pub struct Effort {
 impl Default for Effort {
     /// Some milliseconds of a large device.
     fn default() -> Self {
-        Self { blocks: 8192, rounds: 4096, bytes: 1 << 30 }
+        Self { blocks: 8192, rounds: 256, bytes: 1 << 30 }
     }
 }
 
@@ -58,7 +62,9 @@ impl Gpu {
         // SAFETY: one result of at most eight bytes a thread.
         #[expect(unsafe_code, reason = "launches a kernel")]
         let arithmetic = |kernel| self.best(|| unsafe { self.session().launch(kernel, grid, &args) });
-        let lanes = threads * u64::from(effort.rounds) * LANES;
+        let rounds = threads * u64::from(effort.rounds);
+        let lanes = rounds * OPERATIONS;
+        let product = (rounds * PRODUCTS) as f64 / arithmetic(Kernel::CeilingProduct)?.as_secs_f64();
         let multiply = lanes as f64 / arithmetic(Kernel::CeilingMultiply)?.as_secs_f64();
         let tensor = (lanes / 32 * TENSOR) as f64 / arithmetic(Kernel::CeilingTensor)?.as_secs_f64();
 
@@ -68,10 +74,10 @@ impl Gpu {
         let args = [from.arg(), to.arg(), Arg::U64(quads as u64)];
         // SAFETY: both buffers have as many units of 16 bytes.
         #[expect(unsafe_code, reason = "launches a kernel")]
-        let copied = self
-            .best(|| unsafe { self.session().launch(Kernel::CeilingCopy, Grid::each(quads, 1), &args) })?;
+        let copied =
+            self.best(|| unsafe { self.session().launch(Kernel::CeilingCopy, Grid::each(quads, 1), &args) })?;
         let copy = (2 * 16 * quads) as f64 / copied.as_secs_f64();
-        Ok(Ceilings { multiply, tensor, copy })
+        Ok(Ceilings { multiply, product, tensor, copy })
     }
 
     fn best(&self, run: impl Fn() -> Result<(), DeviceError>) -> Result<Duration, DeviceError> {

@@ -28,6 +28,14 @@ macro_rules! kernels {
                 match self { $($(Self::$variant => $name,)*)* }
             }
 
+            /// Bytes of memory that a block of it is given when it is launched, beside what its source names.
+            pub fn shared(self) -> u32 {
+                match self {
+                    Self::GemmTensor => 4 * (128 + 128) * 64,
+                    _ => 0,
+                }
+            }
+
             /// Which of the images it is in.
             pub fn image(self) -> usize {
                 match self { $($(Self::$variant => $image,)*)* }
@@ -46,11 +54,12 @@ kernels! {
     2:
         DigitsField "digits_field", DigitsSmall "digits_small", DigitsGroup "digits_group", Scan "scan",
         Scatter "scatter", SumG1 "sum_points_g1", SumG2 "sum_points_g2", MergeG1 "merge_g1", MergeG2 "merge_g2",
-        WeighG1 "weigh_g1", WeighG2 "weigh_g2";
+        TreeG1 "merge_tree_g1", TreeG2 "merge_tree_g2", WeighG1 "weigh_g1", WeighG2 "weigh_g2";
     3:
         GemmTensor "gemm_tensor";
     4:
-        CeilingMultiply "ceiling_multiply", CeilingTensor "ceiling_tensor", CeilingCopy "ceiling_copy";
+        CeilingMultiply "ceiling_multiply", CeilingProduct "ceiling_product", CeilingTensor "ceiling_tensor",
+        CeilingCopy "ceiling_copy";
 }
 
 /// An argument of a kernel.

@@ -11,12 +11,17 @@ use crate::kernel::{Arg, Grid, Kernel};
 use crate::session::Buffer;
 use crate::transform::Elements;
 
-/// Entries that a thread adds up on the first level, and on the others.
-const FIRST_SEGMENT: usize = 64;
+/// Entries that a thread adds up on the first level: as many as leave all threads of a large device something to do.
+const FIRST_SEGMENT: std::ops::RangeInclusive<usize> = 8..=64;
+const THREADS: usize = 1 << 16;
+/// And on the others, while there are many entries; the few that are left are added up by blocks, LEAVES a block.
 const SEGMENT: usize = 16;
-/// Threads of a block that weighs buckets, and buckets that one of them takes at least.
+const MANY: usize = 1 << 17;
+const LEAVES: usize = 128;
+/// Threads of a block that weighs buckets, and buckets that one of them takes at least: few where there are few.
 const WEIGH: usize = 64;
-const SLICE: usize = 16;
+const SLICES: [usize; 2] = [4, 16];
+const FEW_BUCKETS: usize = 4096;
 /// Points of one sum: an entry's highest bit is its sign.
 const POINTS: usize = 1 << 31;
 /// Groups of points.
@@ -29,7 +34,7 @@ pub trait Group: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// 64-bit words of a coordinate.
     const WORDS: usize;
     #[doc(hidden)]
-    const KERNELS: [Kernel; 3];
+    const KERNELS: [Kernel; 4];
 }
 
 /// Points over the prime field.
@@ -42,12 +47,12 @@ pub enum G2 {}
 
 impl Group for G1 {
     const WORDS: usize = 4;
-    const KERNELS: [Kernel; 3] = [Kernel::SumG1, Kernel::MergeG1, Kernel::WeighG1];
+    const KERNELS: [Kernel; 4] = [Kernel::SumG1, Kernel::MergeG1, Kernel::TreeG1, Kernel::WeighG1];
 }
 
 impl Group for G2 {
     const WORDS: usize = 8;
-    const KERNELS: [Kernel; 3] = [Kernel::SumG2, Kernel::MergeG2, Kernel::WeighG2];
+    const KERNELS: [Kernel; 4] = [Kernel::SumG2, Kernel::MergeG2, Kernel::TreeG2, Kernel::WeighG2];
 }
 
 /// Affine points on a device.
@@ -141,14 +146,15 @@ impl Gpu {
         let c = window(n, bits);
         let digits = self.digits(scalars, n, c, bits.div_ceil(c))?;
         let buckets = self.bucket_sums(points, range, &digits)?;
-        let blocks = digits.buckets.div_ceil(WEIGH * SLICE).min(1024);
+        let slice = SLICES[usize::from(digits.buckets > FEW_BUCKETS)];
+        let blocks = digits.buckets.div_ceil(WEIGH * slice).min(1024);
         let out: Buffer<u64> = self.session().alloc(digits.windows * blocks * 4 * G::WORDS)?;
         let args = [buckets.arg(), out.arg(), Arg::U32(digits.buckets as u32)];
         let grid = Grid { blocks: [blocks as u32, digits.windows as u32, 1], threads: WEIGH as u32 };
         // SAFETY: there are `buckets` sums a window, and a result for each block.
         #[expect(unsafe_code, reason = "launches a kernel")]
         unsafe {
-            self.session().launch(G::KERNELS[2], grid, &args)?;
+            self.session().launch(G::KERNELS[3], grid, &args)?;
         }
         Ok(Sums { words: out.read()?, window_bits: c, each: blocks })
     }
@@ -239,29 +245,38 @@ impl Gpu {
         // The first of the range's points; a bucket's points are counted from there.
         let first = points.words.arg().after(range.start * 2 * G::WORDS * 8);
         let (mut entries, mut keys) = (None::<Buffer<u64>>, keys);
-        let (mut room, mut segment) = (n, FIRST_SEGMENT);
+        let mut room = n;
         while room > 0 {
+            let (kernel, segment) = match &entries {
+                None => (0, (windows * n / THREADS).clamp(*FIRST_SEGMENT.start(), *FIRST_SEGMENT.end())),
+                Some(_) if windows * room > MANY => (1, SEGMENT),
+                Some(_) => (2, LEAVES),
+            };
             let segments = room.div_ceil(segment);
             let next_room = if room <= segment { 0 } else { 2 * segments };
             let next_keys: Buffer<u32> = session.alloc(windows * next_room)?;
             let next: Buffer<u64> = session.alloc(windows * next_room * point)?;
             let next_sizes: Buffer<u32> = session.alloc(windows)?;
-            let shared = [keys.arg(), sizes.arg(), next_sizes.arg(), sums.arg(), next_keys.arg(), next.arg()];
-            let sizes_in =
-                [buckets_in, size("a segment", segment)?, size("places", room)?, size("places", next_room)?];
-            let (kernel, from) = match &entries {
-                None => (G::KERNELS[0], vec![first, list.arg()]),
-                Some(entries) => (G::KERNELS[1], vec![entries.arg()]),
+            let from = match &entries {
+                None => vec![first, list.arg()],
+                Some(entries) => vec![entries.arg()],
             };
-            let args = [from.as_slice(), &shared, &sizes_in].concat();
+            let shared = [keys.arg(), sizes.arg(), next_sizes.arg(), sums.arg(), next_keys.arg(), next.arg()];
+            let length = (kernel < 2).then(|| size("a segment", segment)).transpose()?;
+            let rooms = [size("places", room)?, size("places", next_room)?];
+            let sizes_in = [buckets_in].into_iter().chain(length).chain(rooms);
+            let args: Vec<Arg> = from.into_iter().chain(shared).chain(sizes_in).collect();
+            let grid = match kernel {
+                2 => Grid { blocks: [segments as u32, windows as u32, 1], threads: LEAVES as u32 },
+                _ => Grid { blocks: [segments.div_ceil(64) as u32, windows as u32, 1], threads: 64 },
+            };
             // SAFETY: a window has `room` entries at most, sorted by keys below `buckets`, and twice as many results as
             // segments; with one segment or less there are none.
             #[expect(unsafe_code, reason = "launches a kernel")]
             unsafe {
-                let grid = Grid { blocks: [segments.div_ceil(64) as u32, windows as u32, 1], threads: 64 };
-                session.launch(kernel, grid, &args)?;
+                session.launch(G::KERNELS[kernel], grid, &args)?;
             }
-            (entries, keys, sizes, room, segment) = (Some(next), next_keys, next_sizes, next_room, SEGMENT);
+            (entries, keys, sizes, room) = (Some(next), next_keys, next_sizes, next_room);
         }
         Ok(sums)
     }

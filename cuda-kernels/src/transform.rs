@@ -44,8 +44,7 @@ impl Elements {
 
     /// The elements.
     pub fn read(&self) -> Result<Vec<Element>, DeviceError> {
-        let words = self.words.read()?;
-        Ok(words.chunks_exact(WORDS).map(|word| std::array::from_fn(|i| word[i])).collect())
+        self.words.read_fours()
     }
 
     pub(crate) fn arg(&self) -> Arg {
@@ -57,6 +56,15 @@ impl Gpu {
     /// Copies field elements, each below the modulus.
     pub fn elements(&self, elements: &[Element]) -> Result<Elements, DeviceError> {
         Ok(Elements { words: self.session().upload(elements.as_flattened())? })
+    }
+
+    /// Copies `count` field elements, each below the modulus and made when it is copied.
+    pub fn elements_from(
+        &self,
+        count: usize,
+        element: impl Fn(usize) -> Element,
+    ) -> Result<Elements, DeviceError> {
+        Ok(Elements { words: self.session().upload_fours(count, element)? })
     }
 
     /// Prepares a size `2^k` or `3 * 2^k`, at least 4, from the powers `w^i` of a root of unity and from `g^i / n`.

@@ -10,7 +10,7 @@ use ark_ec::short_weierstrass::{Affine, Projective, SWCurveConfig};
 use ark_ec::{CurveGroup, PrimeGroup};
 use ark_ff::{AdditiveGroup, BigInt, Field, Zero};
 use assay_cuda_kernels::msm::{G1, G2, Group, Points, Scalars, Sums};
-use assay_cuda_kernels::transform::Element;
+use assay_cuda_kernels::transform::{Element, Elements};
 use assay_cuda_kernels::{DeviceError, Gpu};
 
 use crate::backend::Accelerator;
@@ -54,6 +54,11 @@ impl Curve for g2::Config {
 /// Field elements as a device takes them.
 pub fn elements(values: &[Fr]) -> Vec<Element> {
     values.iter().map(|value| value.0.0).collect()
+}
+
+/// Copies field elements to a device.
+pub fn upload_scalars(gpu: &Gpu, values: &[Fr]) -> Result<Elements, DeviceError> {
+    gpu.elements_from(values.len(), |i| values[i].0.0)
 }
 
 /// Copies points to a device.
@@ -143,7 +148,7 @@ impl<'a, P: Curve> Bases<'a, P> {
     pub fn msm(&self, scalars: &[Fr]) -> Projective<P> {
         let count = scalars.len().min(self.host.len());
         let on_device = self.on_device(count, |gpu, points, range| {
-            let scalars = gpu.elements(&elements(&scalars[..count]))?;
+            let scalars = upload_scalars(gpu, &scalars[..count])?;
             gpu.msm(points, range, Scalars::Field(&scalars))
         });
         on_device.map_or_else(|| msm::msm(self.host, scalars), |sums| total(&sums))
@@ -169,9 +174,9 @@ impl<'a, P: Curve> Bases<'a, P> {
             let sums: Vec<Projective<P>> = projective(&sums).collect();
             let sums = upload(gpu, &Projective::normalize_batch(&sums))?;
             let (first, last) = scalars.split_at(count);
-            let first = gpu.elements(&elements(first))?;
+            let first = upload_scalars(gpu, first)?;
             let first = gpu.msm(&sums, 0..count, Scalars::Field(&first))?;
-            let last = gpu.elements(&elements(last))?;
+            let last = upload_scalars(gpu, last)?;
             let range = rest.first..rest.first + last.len();
             Ok(total::<P>(&first) + total::<P>(&gpu.msm(points, range, Scalars::Field(&last))?))
         });

@@ -64,7 +64,10 @@ impl Network {
                 | Op::Sqrt => Step::Plain,
             })
         };
-        Ok(Self { steps: graph.nodes().iter().map(step).collect::<Result<_, DeviceError>>()? })
+        let steps = graph.nodes().iter().map(step).collect::<Result<_, DeviceError>>()?;
+        // Other threads will use them.
+        gpu.finish()?;
+        Ok(Self { steps })
     }
 
     /// Runs the model that this was made of on a batch of inputs; every tensor of every inference.

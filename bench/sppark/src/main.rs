@@ -11,13 +11,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
 use ark_ec::scalar_mul::BatchMulPreprocessing;
-use ark_ec::{PrimeGroup, VariableBaseMSM};
+use ark_ec::{AffineRepr, PrimeGroup, VariableBaseMSM};
 use ark_ff::{AdditiveGroup, BigInt, PrimeField};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rayon::prelude::*;
 
-// sppark's own static library holds its list of devices.
+// Static libraries that the template needs: fields on the processor, and the list of devices.
+use blst as _;
 use sppark as _;
 
 /// Coordinates in Montgomery form, zeros for the neutral element: both sides have this layout.
@@ -56,7 +57,7 @@ fn main() -> Result<()> {
 fn measure(points: &[G1Affine], scalars: &[Fr], runs: u32) -> Result<f64> {
     let words: Vec<Point> = points
         .par_iter()
-        .map(|point| if point.infinity { Default::default() } else { [point.x.0.0, point.y.0.0] })
+        .map(|point| point.xy().map_or(Point::default(), |(x, y)| [x.0.0, y.0.0]))
         .collect();
     let scalar_words: Vec<[u64; 4]> = scalars.par_iter().map(|scalar| scalar.0.0).collect();
     // SAFETY: as many points as said, which are copied to the device before the call returns.

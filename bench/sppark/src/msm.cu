@@ -23,7 +23,7 @@ extern "C" void *assay_sppark_open(const affine_t *points, size_t count) {
 // Scalars in Montgomery form; the result in Jacobian coordinates. Not 0: it failed.
 extern "C" int assay_sppark_sum(void *sum, point_t *out, const scalar_t *scalars, size_t count) {
     try {
-        return static_cast<sum_t *>(sum)->invoke(*out, slice_t<scalar_t>(scalars, count), true).code;
+        return static_cast<sum_t *>(sum)->invoke(*out, static_cast<const affine_t *>(nullptr), count, scalars, true).code;
     } catch (const cuda_error &error) {
         return error.code() ? error.code() : -1;
     }

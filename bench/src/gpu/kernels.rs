@@ -18,8 +18,6 @@ use rayon::prelude::*;
 use super::Bench;
 use super::report::Row;
 
-/// 32-bit multiply-adds of a product of field elements: eight words by eight, twice, and the multiples of the modulus.
-const PRODUCT: f64 = 136.0;
 /// Products of an addition of an affine point; three times as many in the other group.
 const ADDITION: f64 = 10.0;
 /// Logarithm of the largest sum in the other group, which costs the processor three times as much.
@@ -30,7 +28,12 @@ impl Bench<'_> {
     pub fn kernels(&mut self, least: u32, most: u32) -> Result<()> {
         let random = scalars(1 << most);
         let sizes: Vec<u32> = (least..=most).step_by(2).collect();
-        self.sums::<g2::Config>("MSM G2", 3.0 * ADDITION, &random, sizes.iter().copied().filter(|&log| log <= G2))?;
+        self.sums::<g2::Config>(
+            "MSM G2",
+            3.0 * ADDITION,
+            &random,
+            sizes.iter().copied().filter(|&log| log <= G2),
+        )?;
         self.sums::<g1::Config>("MSM G1", ADDITION, &random, sizes.iter().copied())?;
         for log in sizes {
             self.transform(&random[..1 << log])?;
@@ -63,7 +66,8 @@ impl Bench<'_> {
         for log in sizes {
             let n = 1 << log;
             let points = &points[..n];
-            let (here, there) = (Bases::new(points, None), Bases::new(points, Some((self.accelerator, &resident))));
+            let (here, there) =
+                (Bases::new(points, None), Bases::new(points, Some((self.accelerator, &resident))));
             let (full, small) = (&random[..n], &small[..n]);
             let on_device = gpu.elements(&bases::elements(full))?;
             let mut windows = 0.0;
@@ -72,14 +76,16 @@ impl Bench<'_> {
                 windows = 254.0 / sums.window_bits as f64;
                 Ok(())
             })?;
-            let work = windows.ceil() * n as f64 * addition * PRODUCT;
-            let share = work / self.ceilings.multiply / seconds;
-            let row = self.measure(what, &format!("2^{log} full"), || Ok(here.msm(full)), || Ok(there.msm(full)))?;
+            let work = windows.ceil() * n as f64 * addition;
+            let share = work / self.ceilings.product / seconds;
+            let row =
+                self.measure(what, &format!("2^{log} full"), || Ok(here.msm(full)), || Ok(there.msm(full)))?;
             (row.kernel_seconds, row.share) = (Some(seconds), Some(share));
             let seconds =
                 self.kernel_seconds(|| gpu.msm(&resident, 0..n, Scalars::Small(small)).map(|_| ()))?;
             let size = format!("2^{log} 8-bit");
-            let row = self.measure(what, &size, || Ok(here.msm_small(small)), || Ok(there.msm_small(small)))?;
+            let row =
+                self.measure(what, &size, || Ok(here.msm_small(small)), || Ok(there.msm_small(small)))?;
             row.kernel_seconds = Some(seconds);
         }
         Ok(())
@@ -95,12 +101,12 @@ impl Bench<'_> {
         let on_device = gpu.elements(&bases::elements(values))?;
         let seconds = self.kernel_seconds(|| gpu.ntt(&domain, &on_device).map(|_| ()))?;
         let butterflies = n as f64 / 2.0 * f64::from(n.ilog2());
-        let share = butterflies * PRODUCT / self.ceilings.multiply / seconds;
+        let share = butterflies / self.ceilings.product / seconds;
         let row = self.measure(
             "NTT",
             &format!("2^{}", n.ilog2()),
             || Ok(bases::elements(&cpu.fft(values))),
-            || Ok(gpu.ntt(&domain, &gpu.elements(&bases::elements(values))?)?.read()?),
+            || Ok(gpu.ntt(&domain, &bases::upload_scalars(gpu, values)?)?.read()?),
         )?;
         (row.kernel_seconds, row.share) = (Some(seconds), Some(share));
         Ok(())
@@ -125,13 +131,20 @@ impl Bench<'_> {
         let c = gpu.product(&left, &right)?.read()?.concat();
         // c v = a (b^T v), and v has as many values as an element of c has, about.
         let v: Vec<i64> = (0..side).map(|_| numbers.random_range(-(1 << 20)..1 << 20)).collect();
-        let dot = |x: &[i64], y: &[i64]| x.iter().zip(y).map(|(x, y)| i128::from(*x) * i128::from(*y)).sum::<i128>();
-        let columns = (0..side).into_par_iter().map(|k| (0..side).map(|n| b[n * side + k] * v[n]).sum::<i64>());
+        let dot = |x: &[i64], y: &[i64]| {
+            x.iter().zip(y).map(|(x, y)| i128::from(*x) * i128::from(*y)).sum::<i128>()
+        };
+        let columns =
+            (0..side).into_par_iter().map(|k| (0..side).map(|n| b[n * side + k] * v[n]).sum::<i64>());
         let columns: Vec<i64> = columns.collect();
         let right = c.par_chunks(side).zip(a.par_chunks(side)).all(|(c, a)| dot(c, &v) == dot(a, &columns));
         ensure!(right, "the product of matrices of side {side} is wrong");
         let share = (side as f64).powi(3) / self.ceilings.tensor / seconds;
-        let row = Row { kernel_seconds: Some(seconds), share: Some(share), ..Row::new("int8 GEMM", &format!("{side}^3")) };
+        let row = Row {
+            kernel_seconds: Some(seconds),
+            share: Some(share),
+            ..Row::new("int8 GEMM", &format!("{side}^3"))
+        };
         self.push(row)?;
         Ok(())
     }

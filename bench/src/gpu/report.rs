@@ -18,6 +18,7 @@ pub struct Figures {
 #[derive(serde::Serialize)]
 pub struct Rates {
     multiply_adds_32_bit_per_second: f64,
+    field_products_per_second: f64,
     tensor_multiply_adds_8_bit_per_second: f64,
     copied_bytes_per_second: f64,
 }
@@ -37,6 +38,7 @@ impl From<Ceilings> for Rates {
     fn from(ceilings: Ceilings) -> Self {
         Self {
             multiply_adds_32_bit_per_second: ceilings.multiply,
+            field_products_per_second: ceilings.product,
             tensor_multiply_adds_8_bit_per_second: ceilings.tensor,
             copied_bytes_per_second: ceilings.copy,
         }
@@ -73,10 +75,11 @@ impl Row {
 impl Figures {
     pub fn print(&self) {
         println!("{}; opened in {:.2} s", self.device, self.opened_seconds);
-        let Rates { multiply_adds_32_bit_per_second: multiply, .. } = self.ceilings;
         println!(
-            "at most {:.2} T 32-bit multiply-adds/s, {:.0} T 8-bit ones on tensor cores, {:.2} TB/s copied",
-            multiply / 1e12,
+            "at most {:.2} T 32-bit multiply-adds/s, {:.1} G products of field elements/s, {:.0} T 8-bit multiply-adds/s on \
+             tensor cores, {:.2} TB/s copied",
+            self.ceilings.multiply_adds_32_bit_per_second / 1e12,
+            self.ceilings.field_products_per_second / 1e9,
             self.ceilings.tensor_multiply_adds_8_bit_per_second / 1e12,
             self.ceilings.copied_bytes_per_second / 1e12
         );

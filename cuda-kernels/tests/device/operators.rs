@@ -14,6 +14,9 @@ fn products_of_matrices_are_exact_for_operands_of_every_width() {
         (1, 1, 1, 8, 8),
         (3, 5, 7, 8, 8),
         (65, 67, 66, 8, 8),
+        // On tensor cores: more than a tile, an inner axis of more steps than wait at once, and two planes of each.
+        (70, 420, 135, 8, 8),
+        (40, 100, 64, 16, 16),
         (2, 130, 70, 16, 8),
         (2, 33, 3, 8, 16),
         (2, 20, 5, 24, 16),

@@ -9,7 +9,7 @@ use assay_cuda_kernels::transform::Domain;
 
 use super::key::ProvingKey;
 use crate::backend::Accelerator;
-use crate::bases::{Bases, elements, total, upload};
+use crate::bases::{Bases, elements, total, upload, upload_scalars};
 use crate::fft::Coset;
 
 /// The points and roots of a key, copied once.
@@ -60,8 +60,8 @@ impl Resident {
     /// never leave the device.
     pub fn quotient(&self, a: &[Fr], b: &[Fr]) -> Option<G1Projective> {
         let sums = self.accelerator.attempt(|gpu| {
-            let mut product = gpu.extend(&self.domain, &gpu.elements(&elements(a))?)?;
-            let other = gpu.extend(&self.domain, &gpu.elements(&elements(b))?)?;
+            let mut product = gpu.extend(&self.domain, &upload_scalars(gpu, a)?)?;
+            let other = gpu.extend(&self.domain, &upload_scalars(gpu, b)?)?;
             gpu.multiply_elements(&mut product, &other)?;
             gpu.msm(&self.quotient, 0..a.len(), Scalars::Field(&product))
         })?;
