@@ -18,7 +18,7 @@ use ark_ec::bn::BnConfig;
 use ark_ec::pairing::Pairing;
 use ark_ec::scalar_mul::glv::GLVConfig;
 use ark_ec::short_weierstrass::SWCurveConfig;
-use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
+use ark_ec::{CurveGroup, VariableBaseMSM};
 use ark_ff::{AdditiveGroup, Field, One, Zero};
 
 type Target = <Bn254 as Pairing>::TargetField;
@@ -194,7 +194,7 @@ impl Point {
 #[cfg(test)]
 mod tests {
     use ark_ec::pairing::MillerLoopOutput;
-    use ark_ec::{CurveConfig, PrimeGroup};
+    use ark_ec::{AffineRepr, CurveConfig, PrimeGroup};
     use ark_ff::PrimeField;
 
     use super::*;
