@@ -143,16 +143,18 @@ pub(super) fn holds(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> bool 
     let points = |pick: fn(&Proof) -> G1Affine| -> Vec<G1Affine> {
         decoded.iter().map(|(proof, _)| pick(proof)).collect()
     };
-    let (c1, c2) = (weighted_sum(&points(|p| p.c1), &coefficients), weighted_sum(&points(|p| p.c2), &coefficients));
+    let (c1, c2) =
+        (weighted_sum(&points(|p| p.c1), &coefficients), weighted_sum(&points(|p| p.c2), &coefficients));
     let weighted = decoded.iter().zip(items).zip(&coefficients);
     let public =
         key.public_point_batch(weighted.map(|(((_, rho), (statement, _)), &c)| (values(statement), *rho, c)));
     let total: Fr = coefficients.iter().map(|c| c.scalar()).sum();
-    let loops = decoded.par_chunks(LOOPS).zip(coefficients.par_chunks(LOOPS)).map(|(decoded, coefficients)| {
-        let a: Vec<G1Affine> = decoded.iter().map(|(proof, _)| proof.a).collect();
-        let pairs = scaled(&a, coefficients).into_iter().zip(decoded.iter().map(|(proof, _)| proof.b));
-        miller_loops(&pairs.collect::<Vec<_>>())
-    });
+    let loops =
+        decoded.par_chunks(LOOPS).zip(coefficients.par_chunks(LOOPS)).map(|(decoded, coefficients)| {
+            let a: Vec<G1Affine> = decoded.iter().map(|(proof, _)| proof.a).collect();
+            let pairs = scaled(&a, coefficients).into_iter().zip(decoded.iter().map(|(proof, _)| proof.b));
+            miller_loops(&pairs.collect::<Vec<_>>())
+        });
     let multiply = |x: Option<_>, y: Option<_>| Some(x? * y?);
     let Some(loops) = loops.reduce(|| Some(<Bn254 as Pairing>::TargetField::ONE), multiply) else {
         return false;

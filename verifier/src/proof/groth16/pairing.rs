@@ -70,7 +70,8 @@ pub(super) fn scaled(points: &[G1Affine], coefficients: &[Coefficient]) -> Vec<G
             sum
         })
     };
-    let sums: Vec<G1Projective> = points.iter().zip(&images).zip(&both).zip(coefficients).map(scale).collect();
+    let sums: Vec<G1Projective> =
+        points.iter().zip(&images).zip(&both).zip(coefficients).map(scale).collect();
     G1Projective::normalize_batch(&sums)
 }
 
