@@ -84,6 +84,8 @@ pub(crate) struct Driver {
     mode: Mode,
     /// The last height at which this node itself may have signed in a former life; none while that is not known.
     former: Option<ChainHeight>,
+    /// A moment before which a node without a record does not sign, whatever is decided.
+    listens_until: Option<Instant>,
     /// Whether it was found that this key signed what this node does not know of.
     unaware: bool,
     timeouts: Timeouts,
@@ -123,6 +125,7 @@ impl Driver {
             state,
             mode,
             former: None,
+            listens_until: None,
             unaware: false,
             timeouts: settings.timeouts,
             set,
@@ -147,7 +150,7 @@ impl Driver {
 
     /// A new run of the engine.
     pub fn begin(&mut self, mode: Mode) {
-        (self.mode, self.unaware) = (mode, false);
+        (self.mode, self.unaware, self.listens_until) = (mode, false, None);
         self.former = match mode {
             Mode::Sign => None,
             Mode::Watch(until) => until,

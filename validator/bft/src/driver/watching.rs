@@ -5,12 +5,16 @@
 //! former   G + 2: the last height that this node may have signed at before it was started
 //! watch    until former + LISTEN is decided, and LISTEN more after each later block that bears a signature of this key, and
 //!          each later vote of this key that a peer heard: those are another process's
-//! ends     when more than half of the others' power is there too, and told with it what they heard of this key
+//! ends     when more than half of the others' power is there too, and told with it what they heard of this key; not before
+//!          LISTEN_TIME, in which a machine that was cut off, by this one with its name even, is back
 //! ```
 //!
 //! A node that signs heeds the same: a vote of its key that its record does not know of makes it watch.
 
+use std::time::Duration;
+
 use assay_proto::{Height, PublicKey};
+use tokio::time::Instant;
 
 use super::Driver;
 use crate::context::SignedVote;
@@ -19,6 +23,8 @@ use crate::error::Error;
 
 /// Heights in which a node listens for its own key before it signs.
 const LISTEN: u64 = 4;
+/// Time in which it does at least: what mends a silent connection, and some more.
+const LISTEN_TIME: Duration = Duration::from_secs(15);
 
 impl Driver {
     /// Holds a vote of this key that a peer heard against what this node knows.
@@ -58,6 +64,7 @@ impl Driver {
                     tracing::error!(%height, "another process signs with this node's key: this one goes on watching");
                     self.signing_state().concede(height)?;
                     self.mode = Mode::Watch(Some(until));
+                    self.listens_until = Some(Instant::now() + LISTEN_TIME);
                 }
             }
             (Mode::Watch(_), _) => {}
@@ -69,7 +76,10 @@ impl Driver {
     pub(super) fn has_watched(&mut self) -> Result<bool, Error> {
         match self.mode {
             Mode::Sign => Ok(false),
-            Mode::Watch(Some(until)) => Ok(self.head >= until && self.most_others(|log| log.head >= until)),
+            Mode::Watch(Some(until)) => {
+                let late = self.listens_until.is_none_or(|moment| moment <= Instant::now());
+                Ok(late && self.head >= until && self.most_others(|log| log.head >= until))
+            }
             Mode::Watch(None) => {
                 if !self.most_others(|_| true) {
                     return Ok(false);
@@ -85,6 +95,7 @@ impl Driver {
                 let until = Height(former.0.saturating_add(LISTEN));
                 tracing::warn!(%until, "watches until this height is decided");
                 (self.mode, self.former) = (Mode::Watch(Some(until)), Some(former));
+                self.listens_until = Some(Instant::now() + LISTEN_TIME);
                 Ok(false)
             }
         }
