@@ -37,13 +37,13 @@ use schema::Family;
 
 /// Bytes of a family that are written before they are sorted into a file, which is also what of the log's file is allocated
 /// ahead at every start.
-const WRITE_BUFFER: usize = 8 << 20;
+const WRITE_BUFFER: usize = 4 << 20;
 /// Files that RocksDB may hold open.
 const OPEN_FILES: i32 = 512;
 /// RocksDB's own log files that are kept.
 const LOG_FILES: usize = 4;
 /// The same of all families together.
-const WRITE_BUFFERS: usize = 16 << 20;
+const WRITE_BUFFERS: usize = 8 << 20;
 /// Bytes of what was read from files, their indices included, that all families keep together: it does not grow with the log.
 const BLOCK_CACHE: usize = 8 << 20;
 /// Blocks that one call deletes.
