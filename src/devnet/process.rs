@@ -45,6 +45,8 @@ impl Process {
         let program = std::env::current_exe().context("the path of this program")?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // As in `deploy/`: memory that one thread gave back serves the others.
+        command.env("MALLOC_ARENA_MAX", "2");
         // Ctrl-C is for the network as a whole, which then stops its processes one by one.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().with_context(|| name.clone())?;

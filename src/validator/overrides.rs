@@ -26,6 +26,7 @@ pub fn apply(config: Config, set: &[String], environment: &BTreeMap<OsString, Os
         };
         let text = value.to_str().with_context(|| format!("{variable}: not UTF-8"))?;
         replace(&mut table, name, text);
+        settings(&table).with_context(|| format!("{variable}={text}"))?;
     }
     for entry in set {
         let (name, text) =
@@ -34,8 +35,13 @@ pub fn apply(config: Config, set: &[String], environment: &BTreeMap<OsString, Os
             bail!("--set {entry}: there is no such setting");
         }
         replace(&mut table, name, text);
+        settings(&table).with_context(|| format!("--set {entry}"))?;
     }
-    table.try_into().map_err(|error| anyhow::anyhow!("{}", error.message()))
+    settings(&table)
+}
+
+fn settings(table: &Table) -> Result<Config> {
+    table.clone().try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))
 }
 
 /// Every setting, as `section.key` or `key`.
@@ -98,6 +104,15 @@ mod tests {
             assert!(apply(Config::default(), &[wrong.to_owned()], &none).is_err(), "{wrong}");
         }
         assert!(apply(Config::default(), &[], &environment(&[("ASSAY_VALIDATOR_ENGINE", "1")])).is_err());
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_named_with_its_setting() {
+        let wrong = apply(Config::default(), &["engine.gather_ms=soon".to_owned()], &BTreeMap::new());
+        assert!(format!("{:#}", wrong.unwrap_err()).starts_with("--set engine.gather_ms=soon: "));
+        let variable = environment(&[("ASSAY_VALIDATOR_LISTEN", "nowhere")]);
+        let wrong = apply(Config::default(), &[], &variable);
+        assert!(format!("{:#}", wrong.unwrap_err()).starts_with("ASSAY_VALIDATOR_LISTEN=nowhere: "));
     }
 
     #[test]

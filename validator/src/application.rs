@@ -18,6 +18,7 @@ use std::time::Instant;
 use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
 use assay_proto::receipt::Receipt;
 use assay_proto::scores::RevealScores;
+use assay_proto::signing::{Held, Payload};
 use assay_proto::transaction::{Body, Transaction};
 use assay_proto::vote::Equivocation;
 use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, JobId, PublicKey, SecretKey, Signed};
@@ -219,13 +220,18 @@ impl Application {
         self.mempool.submit(transaction, last)
     }
 
-    /// Takes in a transaction that another validator tells of.
-    pub fn hear(&self, transaction: &Envelope) -> Result<(), Error> {
+    /// Takes in transactions that another validator tells of; why some are not taken.
+    pub fn hear(&self, transactions: &[Envelope]) -> Vec<Error> {
         let state = self.state();
-        let transaction: Signed<Transaction> = transaction.open(state.chain_id())?;
-        let signer = transaction.signer();
-        let last = state.account(&signer).nonce;
-        self.mempool.hear(transaction, last, state.validators().contains(&signer))
+        let named: Vec<_> = transactions.iter().map(|envelope| (Transaction::KIND, envelope)).collect();
+        let held = Held::of(state.chain_id(), &named);
+        let take = |envelope: &Envelope| {
+            let transaction: Signed<Transaction> = envelope.open_held(state.chain_id(), &held)?;
+            let signer = transaction.signer();
+            let last = state.account(&signer).nonce;
+            self.mempool.hear(transaction, last, state.validators().contains(&signer))
+        };
+        transactions.iter().filter_map(|envelope| take(envelope).err()).collect()
     }
 
     /// Takes the proof that a validator signed what it may not to the ledger, once for each validator.
@@ -346,6 +352,7 @@ impl Application {
     fn end_stale(&self, stale: Stale) {
         let Stale { transaction, waiters } = stale;
         let signer = transaction.signer();
+        self.forget(&transaction);
         if signer != self.public_key() {
             let last = self.state().account(&signer).nonce;
             let reason = Error::NonceUsed { signer, last, got: transaction.value().nonce }.to_string();
@@ -362,6 +369,11 @@ impl Application {
         }
     }
 
+    /// What was found out about a transaction that can be in no block.
+    fn forget(&self, transaction: &Signed<Transaction>) {
+        self.keys.forget(&self.chain_id(), std::slice::from_ref(transaction.envelope()));
+    }
+
     fn drop_transaction(&self, transaction: &Signed<Transaction>, reason: &Reason) {
         let (signer, nonce, own) = (transaction.signer(), transaction.value().nonce, self.public_key());
         if let (true, Reason::Nonce { .. }) = (signer == own, reason) {
@@ -370,6 +382,7 @@ impl Application {
             }
             return;
         }
+        self.forget(transaction);
         let reason = describe(reason);
         tracing::info!(%signer, nonce, reason, "transaction dropped");
         if signer == own

@@ -47,7 +47,7 @@ pub struct Config {
 pub struct EngineConfig {
     /// Milliseconds between empty blocks, which are made only to end an epoch in which work was done; 1 to 3,600,000.
     pub block_interval_ms: u64,
-    /// Milliseconds that a block waits for more transactions after the first; 0 to 10,000.
+    /// Milliseconds that a block waits for more transactions while few are there; 0 to 10,000.
     pub gather_ms: u64,
 }
 
@@ -57,7 +57,8 @@ pub struct EngineConfig {
 pub struct ConsensusConfig {
     /// Address that other validators connect to; port 0 takes a free one, which suits a validator that is alone.
     pub listen: SocketAddr,
-    /// Every other validator, or who is to become one, and where it listens: each connects to each.
+    /// Every other validator and where it listens: each connects to each. One that joins later names those that are there; it
+    /// need not be named by them, since whom the ledger names may connect.
     pub peers: Vec<PeerConfig>,
     /// Milliseconds for the proposal of a round and the check of its block, proofs included, in the first round of a
     /// height; 100 to 600,000.
@@ -210,7 +211,7 @@ impl Default for Config {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { block_interval_ms: 1_000, gather_ms: 20 }
+        Self { block_interval_ms: 1_000, gather_ms: 100 }
     }
 }
 

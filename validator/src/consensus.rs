@@ -1,6 +1,7 @@
 //! The ledger as the consensus engine asks for it, and what validators tell each other beside blocks.
 //!
-//! A block is wanted when transactions wait that may apply (after `gather`, so that a burst shares one), and, once per
+//! A block is wanted when transactions wait that may apply (after `gather`, so that they share one, unless [`ENOUGH`] wait),
+//! and, once per
 //! `block_interval`, when the running epoch has work and must come to its end. No other empty block is made for its own
 //! sake.
 //!
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_proto::block::{Block, CommitCertificate, transactions_root};
+use assay_proto::transaction::Transaction;
 use assay_proto::vote::Equivocation;
-use assay_proto::{BlockHash, Canonical, Envelope, Height, PublicKey, wire};
+use assay_proto::{BlockHash, Canonical, Envelope, Height, ProtoError, PublicKey, Signed, wire};
 use assay_validator_bft::{Application as Agreed, Fault, PeerLog, Proposed, Status, Verdict};
 use assay_verifier::state::State;
 use prost::Message;
@@ -31,8 +33,14 @@ use crate::sync;
 pub const DRIFT_MS: u64 = 600_000;
 /// Gossip of other validators that waits to be read.
 const HEARD: usize = 4_096;
-/// Time after which a transaction that has not ended is told again.
+/// Transactions with which a block waits for no more: each costs more than its share of what a block costs.
+const ENOUGH: usize = 64;
+/// Time after which a transaction that has not ended is told again, and then after twice as long each time.
 const TELL_AGAIN: Duration = Duration::from_secs(3);
+/// Time in which transactions gather that are told together.
+const TELL_GATHER: Duration = Duration::from_millis(5);
+/// Bytes of transactions that are told together; one that is larger is told alone.
+const GOSSIP_BYTES: usize = 256 << 10;
 
 /// A message of another validator.
 pub type Heard = (PublicKey, Vec<u8>);
@@ -65,6 +73,12 @@ impl Agreed for Ledger {
 
     fn validators(&self) -> Vec<(PublicKey, u64)> {
         self.application.state().validators().iter().collect()
+    }
+
+    fn known(&self) -> Vec<PublicKey> {
+        let state = self.application.state();
+        let validators = state.validators().iter().map(|(key, _)| key);
+        validators.chain(state.stake_power().next.keys().copied()).collect()
     }
 
     fn propose(&self, round: u32) -> Result<Proposed, Fault> {
@@ -144,9 +158,12 @@ impl Agreed for Ledger {
         loop {
             if mempool.is_empty() {
                 tokio::select! {
-                    () = mempool.arrived() => sleep(self.config.gather()).await,
+                    () = mempool.arrived() => {}
                     () = sleep_until(due), if self.application.has_work() => return,
                 }
+            }
+            if mempool.len() < ENOUGH {
+                sleep(self.config.gather()).await;
                 // A transaction that was decided before anybody waited for it has left its notice.
                 if mempool.is_empty() {
                     continue;
@@ -174,17 +191,13 @@ impl Agreed for Ledger {
 pub(crate) async fn listen(application: Arc<Application>, mut messages: mpsc::Receiver<Heard>) {
     while let Some((from, message)) = messages.recv().await {
         let application = Arc::clone(&application);
-        let heard = tokio::task::spawn_blocking(move || {
-            let transaction = wire::Signed::decode(message.as_slice());
-            let malformed = || Error::Missing("a transaction in what a validator tells");
-            let transaction = Envelope::try_from(transaction.map_err(|_| malformed())?)?;
-            application.hear(&transaction)
-        });
+        let heard =
+            tokio::task::spawn_blocking(move || Ok::<_, Error>(application.hear(&unpacked(&message)?)));
         match heard.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(%from, error = %assay_verifier::describe(&error), "gossip is not taken in");
-            }
+            Ok(Ok(refused)) => refused.iter().for_each(|error| {
+                tracing::debug!(%from, error = %assay_verifier::describe(error), "gossip is not taken in");
+            }),
+            Ok(Err(error)) => tracing::debug!(%from, %error, "gossip is not understood"),
             Err(error) => tracing::error!(%error, "reading gossip ended abnormally"),
         }
     }
@@ -196,15 +209,42 @@ pub(crate) async fn tell(application: Arc<Application>, gossip: mpsc::Sender<Vec
         tokio::select! {
             () = stopping(stopped.clone()) => return,
             // An elapsed time is a reason too: to tell again.
-            _ = timeout(TELL_AGAIN / 3, application.mempool().untold()) => {}
+            untold = timeout(TELL_AGAIN / 3, application.mempool().untold()) => {
+                if untold.is_ok() {
+                    sleep(TELL_GATHER).await;
+                }
+            }
         }
-        for transaction in application.mempool().tell(TELL_AGAIN) {
-            let message = wire::Signed::from(transaction.envelope()).encode_to_vec();
+        for message in packed(&application.mempool().tell(TELL_AGAIN)) {
             if gossip.send(message).await.is_err() {
                 return;
             }
         }
     }
+}
+
+/// Transactions in messages, each behind its length.
+fn packed(transactions: &[Arc<Signed<Transaction>>]) -> Vec<Vec<u8>> {
+    let mut messages: Vec<Vec<u8>> = Vec::new();
+    for transaction in transactions {
+        let bytes = wire::Signed::from(transaction.envelope()).encode_length_delimited_to_vec();
+        match messages.last_mut() {
+            Some(last) if last.len().saturating_add(bytes.len()) <= GOSSIP_BYTES => last.extend(bytes),
+            Some(_) | None => messages.push(bytes),
+        }
+    }
+    messages
+}
+
+/// The transactions of a message.
+fn unpacked(mut message: &[u8]) -> Result<Vec<Envelope>, ProtoError> {
+    let mut transactions = Vec::new();
+    while !message.is_empty() {
+        let malformed = |source| ProtoError::Decode { what: "what a validator tells", source };
+        let transaction = wire::Signed::decode_length_delimited(&mut message).map_err(malformed)?;
+        transactions.push(Envelope::try_from(transaction)?);
+    }
+    Ok(transactions)
 }
 
 /// Says whether this node is where the others are: more than two thirds of the power are connected, itself included, and
@@ -253,8 +293,32 @@ pub(crate) fn is_ready(state: &State, status: &Status, own: &PublicKey) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use assay_proto::ChainId;
     use assay_proto::genesis::{Genesis, GenesisValidator, Parameters};
+    use assay_proto::transaction::{Body, ProofSystem, RegisterModel};
+    use assay_proto::{ChainId, ModelId, SecretKey};
+
+    #[test]
+    fn transactions_are_told_together_up_to_a_size_and_read_back_in_their_order() {
+        let (chain, key) = (ChainId::new("test-gossip").expect("chain id"), SecretKey::from_bytes(&[1; 32]));
+        let sign = |nonce, bytes: usize| {
+            let body = Body::RegisterModel(RegisterModel {
+                model_id: ModelId([1; 32]),
+                name: "m".to_owned(),
+                verifying_key: vec![7; bytes],
+                proof_system: ProofSystem::Groth16,
+            });
+            Arc::new(key.sign(&chain, Transaction { nonce, body }))
+        };
+        let sizes = [10, 20, GOSSIP_BYTES, 30, GOSSIP_BYTES / 2, GOSSIP_BYTES / 2];
+        let transactions: Vec<_> = (1..).zip(sizes).map(|(nonce, bytes)| sign(nonce, bytes)).collect();
+        let messages = packed(&transactions);
+        let read: Vec<Vec<Envelope>> = messages.iter().map(|m| unpacked(m).expect("whole")).collect();
+        assert_eq!(read.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 2, 1]);
+        let told: Vec<Envelope> = transactions.iter().map(|signed| signed.envelope().clone()).collect();
+        assert_eq!(read.concat(), told);
+        assert!(unpacked(&messages[0][..messages[0].len() - 1]).is_err());
+        assert_eq!(unpacked(&[]), Ok(Vec::new()));
+    }
 
     #[test]
     fn peers_that_have_not_said_what_they_have_make_nobody_ready() {

@@ -92,8 +92,8 @@ enum Telling {
     Heard,
     /// Not yet.
     Untold,
-    /// They did, then.
-    Told(Instant),
+    /// They did, then; they do again after this time.
+    Told(Instant, Duration),
 }
 
 impl Mempool {
@@ -189,20 +189,21 @@ impl Mempool {
         Ok(())
     }
 
-    /// What the other validators are to be told now: what they were not told yet, or not within `again`.
+    /// What the other validators are to be told now: what they were not told yet, or not within `again`, and then not within
+    /// twice as long each time: where blocks are late, telling more makes them later.
     pub fn tell(&self, again: Duration) -> Vec<Arc<Signed<Transaction>>> {
         let (mut pool, now) = (self.lock(), Instant::now());
         let mut telling = Vec::new();
         for entry in pool.signers.values_mut().flat_map(BTreeMap::values_mut) {
-            let due = match entry.telling {
-                Telling::Heard => false,
-                Telling::Untold => true,
-                Telling::Told(then) => now.saturating_duration_since(then) >= again,
+            let wait = match entry.telling {
+                Telling::Untold => again,
+                Telling::Told(then, wait) if now.saturating_duration_since(then) >= wait => {
+                    wait.saturating_mul(2)
+                }
+                Telling::Heard | Telling::Told(..) => continue,
             };
-            if due {
-                entry.telling = Telling::Told(now);
-                telling.push(Arc::clone(&entry.transaction));
-            }
+            entry.telling = Telling::Told(now, wait);
+            telling.push(Arc::clone(&entry.transaction));
         }
         telling
     }
@@ -455,6 +456,23 @@ mod tests {
             assert_eq!(wait.try_recv(), Ok(outcome.clone()));
         }
         assert!(pool.is_empty());
+    }
+
+    #[test]
+    fn what_was_submitted_is_told_again_after_twice_as_long_each_time_and_what_was_heard_never() {
+        let (pool, again) = (pool(10, 10), Duration::from_millis(20));
+        let _a = pool.submit(transfer(1, 1, 1), 0).expect("taken");
+        pool.hear(transfer(2, 1, 1), 0, false).expect("taken");
+        let told = |pool: &Mempool| pool.tell(again).iter().map(|t| t.signer()).collect::<Vec<_>>();
+        assert_eq!(told(&pool), [key(1)]);
+        assert_eq!(told(&pool), []);
+        std::thread::sleep(again);
+        assert_eq!(told(&pool), [key(1)]);
+        let waits = |pool: &Mempool| match pool.lock().entry(&key(1), 1).expect("there").telling {
+            Telling::Told(_, wait) => wait,
+            Telling::Heard | Telling::Untold => Duration::ZERO,
+        };
+        assert_eq!(waits(&pool), again * 2);
     }
 
     #[test]

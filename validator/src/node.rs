@@ -106,6 +106,7 @@ impl Node {
             peers,
             folder: config.data_dir.join(CONSENSUS),
             timeouts: config.consensus.timeouts(),
+            deaf: false,
         };
         let (stop, stopped) = watch::channel(false);
         let broker = Arc::new(Broker::new(

@@ -27,8 +27,8 @@ use assay_verifier::state::State;
 use assay_verifier::transition::Transition;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, Options,
-    WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction,
+    ErrorKind, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
 use crate::error::Error;
@@ -37,13 +37,15 @@ use schema::Family;
 
 /// Bytes of a family that are written before they are sorted into a file, which is also what of the log's file is allocated
 /// ahead at every start.
-const WRITE_BUFFER: usize = 8 << 20;
+const WRITE_BUFFER: usize = 4 << 20;
 /// Files that RocksDB may hold open.
 const OPEN_FILES: i32 = 512;
 /// RocksDB's own log files that are kept.
 const LOG_FILES: usize = 4;
 /// The same of all families together.
-const WRITE_BUFFERS: usize = 16 << 20;
+const WRITE_BUFFERS: usize = 8 << 20;
+/// Bytes of what was read from files, their indices included, that all families keep together: it does not grow with the log.
+const BLOCK_CACHE: usize = 8 << 20;
 /// Blocks that one call deletes.
 const PRUNE_BLOCKS: u64 = 64;
 
@@ -417,8 +419,12 @@ fn open_database(path: &Path) -> Result<DB, Error> {
     if path.join("CURRENT").exists() {
         names.extend(DB::list_cf(&options, path).map_err(|error| opening(path, error))?);
     }
+    let cache = Cache::new_lru_cache(BLOCK_CACHE);
     let families = names.into_iter().map(|name| {
-        let mut options = Options::default();
+        let (mut options, mut tables) = (Options::default(), BlockBasedOptions::default());
+        tables.set_block_cache(&cache);
+        tables.set_cache_index_and_filter_blocks(true);
+        options.set_block_based_table_factory(&tables);
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_write_buffer_size(WRITE_BUFFER);
         ColumnFamilyDescriptor::new(name, options)

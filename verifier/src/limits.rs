@@ -14,7 +14,9 @@ pub const ATTEMPTS: usize = 16;
 /// Blocks from the proof of an equivocation to the first one that its author is no validator of.
 pub const REMOVAL_BLOCKS: u64 = 2;
 /// Proofs that one batch verifies.
-pub const BATCH: usize = 128;
+pub const BATCH: usize = 512;
+/// Signatures that one batch checks.
+pub const SIGNATURES: usize = 512;
 /// Judged receipts that are remembered until a block with them is decided, and their bytes.
 pub const KNOWN: usize = 4096;
 /// See [`KNOWN`].

@@ -266,6 +266,15 @@ pub fn verify_batch(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Resul
     misfit.map_or(Ok(()), Err)
 }
 
+/// Whether all proofs of one key hold: [`verify_batch`] without the search for a culprit.
+pub fn batch_holds(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> bool {
+    items.iter().all(|(statement, _)| key.check(statement).is_ok())
+        && match key {
+            VerifyingKey::Groth16(key) => groth16::holds(key, items),
+            VerifyingKey::Halo2(key) => halo2::verify_batch(key, items).is_ok(),
+        }
+}
+
 fn check_side(side: &'static str, ports: &[Port], tensors: &[PortValue]) -> Result<(), ProofError> {
     if ports.len() != tensors.len() {
         return Err(ProofError::Ports { side, expected: ports.len(), got: tensors.len() });

@@ -17,6 +17,7 @@
 use assay_circuits::ir::Port;
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Verdict};
+use assay_proto::signing::Held;
 use assay_proto::{ChainId, Envelope, JobId, ModelId, PublicKey, Signed};
 
 use crate::error::Reason;
@@ -78,9 +79,18 @@ pub fn open_output(
     miner: PublicKey,
     envelope: &Envelope,
 ) -> Result<Signed<Output>, Reason> {
+    held_output(chain, &Held::default(), (miner, job), envelope)
+}
+
+fn held_output(
+    chain: &ChainId,
+    held: &Held,
+    expected: (PublicKey, JobId),
+    envelope: &Envelope,
+) -> Result<Signed<Output>, Reason> {
     let output: Signed<Output> =
-        envelope.open(chain).map_err(|source| Reason::Evidence { what: "output", source })?;
-    admissible("output", (miner, job), (output.signer(), output.value().job_id))?;
+        envelope.open_held(chain, held).map_err(|source| Reason::Evidence { what: "output", source })?;
+    admissible("output", expected, (output.signer(), output.value().job_id))?;
     Ok(output)
 }
 
@@ -91,9 +101,18 @@ pub fn open_proof(
     miner: PublicKey,
     envelope: &Envelope,
 ) -> Result<Signed<Proof>, Reason> {
+    held_proof(chain, &Held::default(), (miner, job), envelope)
+}
+
+fn held_proof(
+    chain: &ChainId,
+    held: &Held,
+    expected: (PublicKey, JobId),
+    envelope: &Envelope,
+) -> Result<Signed<Proof>, Reason> {
     let proof: Signed<Proof> =
-        envelope.open(chain).map_err(|source| Reason::Evidence { what: "proof", source })?;
-    admissible("proof", (miner, job), (proof.signer(), proof.value().job_id))?;
+        envelope.open_held(chain, held).map_err(|source| Reason::Evidence { what: "proof", source })?;
+    admissible("proof", expected, (proof.signer(), proof.value().job_id))?;
     Ok(proof)
 }
 
@@ -114,7 +133,7 @@ fn admissible(
 /// The verdict of the evidence.
 pub fn judge(chain: &ChainId, evidence: &Evidence, key: &VerifyingKey) -> Result<Judgement, Reason> {
     let job = open_job(chain, &evidence.job)?;
-    let finding = examine(chain, evidence, &job, key)?;
+    let finding = examine(chain, &Held::default(), evidence, &job, key)?;
     Ok(match finding {
         Finding::Decided(judgement) => judgement,
         Finding::Claim { statement, proof, holds } => conclude(proof::verify(key, &statement, &proof), holds),
@@ -129,9 +148,11 @@ pub(crate) fn conclude(result: Result<(), ProofError>, holds: Judgement) -> Judg
     }
 }
 
-/// Every check but the proof's; `job` is the one in the evidence, opened.
+/// Every check but the proof's; `job` is the one in the evidence, opened. Signatures that are among those that hold are not
+/// checked again.
 pub(crate) fn examine(
     chain: &ChainId,
+    held: &Held,
     evidence: &Evidence,
     job: &Signed<Job>,
     key: &VerifyingKey,
@@ -139,8 +160,8 @@ pub(crate) fn examine(
     check_job(job.value(), key)?;
     check_timings(evidence)?;
     let (job_id, miner) = (job.id(chain), evidence.miner);
-    let output = evidence.output.as_ref().map(|envelope| open_output(chain, job_id, miner, envelope));
-    let proof = evidence.proof.as_ref().map(|envelope| open_proof(chain, job_id, miner, envelope));
+    let output = evidence.output.as_ref().map(|envelope| held_output(chain, held, (miner, job_id), envelope));
+    let proof = evidence.proof.as_ref().map(|envelope| held_proof(chain, held, (miner, job_id), envelope));
     let (output, proof) = (output.transpose()?, proof.transpose()?);
 
     let decided = |verdict, cause| Ok(Finding::Decided(Judgement { verdict, cause: Some(cause) }));

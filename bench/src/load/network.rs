@@ -25,6 +25,8 @@ const BALANCE: u64 = 1 << 40;
 /// Time that the validators get to become ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
+/// As in `deploy/`: memory that one thread gave back serves the others.
+const ARENAS: &str = "2";
 const LISTENS: &str = "listening on ";
 
 /// Arguments of a validator's own process.
@@ -222,6 +224,7 @@ impl Starting {
             .arg("load-node")
             .arg(dir)
             .arg(number.to_string())
+            .env("MALLOC_ARENA_MAX", ARENAS)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

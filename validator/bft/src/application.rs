@@ -38,6 +38,10 @@ pub trait Application: Send + Sync + 'static {
     /// Validators of the block after the head, with their power. Every node derives the same from the same blocks.
     fn validators(&self) -> Vec<(PublicKey, u64)>;
 
+    /// Keys that may connect beside the peers of the settings: validators, and who is about to become one. Every node
+    /// derives the same from the same blocks.
+    fn known(&self) -> Vec<PublicKey>;
+
     /// The next block, proposed by this validator. It is durable before this returns, and the same one for the same
     /// round of a height, also after a restart.
     fn propose(&self, round: u32) -> Result<Proposed, Fault>;

@@ -99,8 +99,9 @@ pub(crate) enum Part {
     Chunk { index: u32, bytes: Vec<u8> },
     /// A message of the application.
     Gossip(Vec<u8>),
-    /// What the sender has of the log: its last decided block and the earliest one that it keeps.
-    Head { head: Height, earliest: Height },
+    /// What the sender has of the log, its last decided block and the earliest one that it keeps, and the last vote that it
+    /// heard of every validator.
+    Head { head: Height, earliest: Height, votes: Vec<SignedVote> },
 }
 
 /// The beginning of a proposed block.
@@ -271,6 +272,26 @@ impl Vote {
             NilOrVal::Val(value) => Some(value.0),
         };
         Some(vote::Vote { kind, height: self.height.into(), round: self.round.as_u32()?, block_hash })
+    }
+}
+
+impl Vote {
+    /// Its place in the order in which a validator votes.
+    pub fn place(&self) -> (u64, u32, bool) {
+        (self.height.0, self.round.as_u32().unwrap_or(0), self.kind == VoteType::Precommit)
+    }
+}
+
+/// A vote as it is told again.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct SignedVote {
+    pub vote: Vote,
+    pub signature: Signature,
+}
+
+impl From<&core::SignedVote<Context>> for SignedVote {
+    fn from(signed: &core::SignedVote<Context>) -> Self {
+        Self { vote: signed.message.clone(), signature: signed.signature }
     }
 }
 

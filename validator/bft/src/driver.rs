@@ -6,6 +6,8 @@
 //! a block is durable before the engine hears of it, a decision before the engine hears that it is
 //! ```
 
+mod connections;
+mod echo;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ use malachitebft_app_channel::app::streaming::{StreamContent, StreamId, StreamMe
 use malachitebft_app_channel::app::types::core::{LinearTimeouts, Round, Validity, VoteExtensionPolicy};
 use malachitebft_app_channel::app::types::sync::RawDecidedValue;
 use malachitebft_app_channel::app::types::{LocallyProposedValue, ProposedValue, SignedConsensusMsg};
-use malachitebft_app_channel::{AppMsg, Channels, NetworkMsg, NetworkRequest};
+use malachitebft_app_channel::{AppMsg, Channels, NetworkMsg};
 use malachitebft_core_types::{Proposal as _, Vote as _};
 use malachitebft_engine::util::events::Event;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,12 +31,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::application::{Application, Fault, Proposed, Verdict};
 use crate::codec::{commit_certificate, extended};
 use crate::context::{Address, Context, Height, Part, Start, ValidatorSet, Value};
-use crate::engine::{Mode, PeerLog, Status, Timeouts, is_signed_by};
+use crate::engine::{Mode, PeerLog, Settings, Status, Timeouts, is_signed_by};
 use crate::error::Error;
 use crate::evidence::equivocations;
 use crate::parts::{Streams, Whole, split};
-use crate::peers::{key_of, key_of_bytes};
+use crate::peers::key_of;
+use crate::signer::Verifier;
 use crate::signing_state::SigningState;
+use connections::Connections;
+use echo::Echo;
 
 /// Time between looks at the peers while none are there, and between announcements of the own height.
 const TICK: Duration = Duration::from_millis(250);
@@ -79,6 +84,8 @@ pub(crate) struct Driver {
     mode: Mode,
     /// The last height at which this node itself may have signed in a former life; none while that is not known.
     former: Option<ChainHeight>,
+    /// A moment before which a node without a record does not sign, whatever is decided.
+    listens_until: Option<Instant>,
     /// Whether it was found that this key signed what this node does not know of.
     unaware: bool,
     timeouts: Timeouts,
@@ -91,7 +98,11 @@ pub(crate) struct Driver {
     streams: Streams,
     early: BTreeMap<PublicKey, Vec<Whole>>,
     heads: BTreeMap<PublicKey, PeerLog>,
-    connected: Vec<PublicKey>,
+    connections: Connections,
+    echo: Echo,
+    verifier: Verifier,
+    /// Whether it does not heed what the others heard of its own key.
+    deaf: bool,
     status: watch::Sender<Status>,
     gossip: mpsc::Receiver<Vec<u8>>,
     sent: u64,
@@ -101,22 +112,22 @@ pub(crate) struct Driver {
 impl Driver {
     pub fn new(
         application: Arc<dyn Application>,
-        own: PublicKey,
+        settings: &Settings,
         state: Arc<Mutex<SigningState>>,
         mode: Mode,
-        timeouts: Timeouts,
         gossip: mpsc::Receiver<Vec<u8>>,
         status: watch::Sender<Status>,
     ) -> Self {
         let (head, set) = (application.head(), ValidatorSet::new(application.validators()));
         let mut driver = Self {
             application,
-            own,
+            own: settings.key.public_key(),
             state,
             mode,
             former: None,
+            listens_until: None,
             unaware: false,
-            timeouts,
+            timeouts: settings.timeouts,
             set,
             head,
             started: None,
@@ -124,7 +135,10 @@ impl Driver {
             streams: Streams::default(),
             early: BTreeMap::new(),
             heads: BTreeMap::new(),
-            connected: Vec::new(),
+            connections: Connections::new(settings.peers.clone()),
+            echo: Echo::default(),
+            verifier: Verifier { chain: settings.chain.clone() },
+            deaf: settings.deaf,
             status,
             gossip,
             sent: 0,
@@ -136,14 +150,14 @@ impl Driver {
 
     /// A new run of the engine.
     pub fn begin(&mut self, mode: Mode) {
-        (self.mode, self.unaware) = (mode, false);
+        (self.mode, self.unaware, self.listens_until) = (mode, false, None);
         self.former = match mode {
             Mode::Sign => None,
             Mode::Watch(until) => until,
         };
         (self.started, self.held) = (None, None);
         (self.streams, self.early) = (Streams::default(), BTreeMap::new());
-        self.connected.clear();
+        self.connections.begin();
         self.status.send_modify(|status| {
             status.signing = mode == Mode::Sign;
             status.peers.clear();
@@ -174,6 +188,7 @@ impl Driver {
                 },
                 event = events.recv() => {
                     if let Ok(Event::Received(message)) = event {
+                        self.echo.note(&message, &self.set, &self.own, &self.verifier);
                         self.noticed(height_of(&message));
                     }
                 }
@@ -312,14 +327,12 @@ impl Driver {
     fn consider(&mut self) {
         let Some(held) = &self.held else { return };
         let first = matches!(held.reply, Reply::First(..));
-        if first
-            && self.mode == Mode::Sign
-            && !self.is_alone()
-            && self.signing_state().height() == ChainHeight(0)
-        {
+        if first && self.mode == Mode::Sign && !self.is_alone() {
             // What knows of no signature is believed at the beginning of a chain only.
-            self.unaware = self.heads.values().any(|log| log.head > ChainHeight(0));
-            let heard = self.connected.iter().all(|key| self.heads.contains_key(key));
+            let fresh = self.signing_state().height() == ChainHeight(0);
+            self.unaware |= fresh && self.heads.values().any(|log| log.head > ChainHeight(0));
+            // Whoever is connected has its say about this node's key before the key signs anything.
+            let heard = self.connections.keys().all(|key| self.heads.contains_key(key));
             let patient = matches!(held.reply, Reply::First(_, until) if until > Instant::now());
             if self.unaware || (patient && !heard) {
                 return;
@@ -378,6 +391,7 @@ impl Driver {
         self.set = ValidatorSet::new(self.application.validators());
         let head = self.head;
         self.streams.prune(head);
+        self.echo.retain(&self.set);
         for blocks in self.early.values_mut() {
             blocks.retain(|whole| whole.start.height.0 > head.0);
         }
@@ -390,8 +404,12 @@ impl Driver {
     ) -> Result<Option<ProposedValue<Context>>, Error> {
         let StreamContent::Data(part) = message.content else { return Ok(None) };
         let whole = match part {
-            Part::Head { head, earliest } => {
+            Part::Head { head, earliest, votes } => {
+                if let Some(told) = echo::of_key(&votes, &self.own, &self.verifier).filter(|_| !self.deaf) {
+                    self.heed(&told)?;
+                }
                 self.heads.insert(from, PeerLog { head: head.into(), earliest: earliest.into() });
+                self.connections.heard(from, Instant::now());
                 self.consider();
                 return Ok(None);
             }
@@ -494,23 +512,25 @@ impl Driver {
         let waits = matches!(self.held, Some(Held { reply: Reply::First(..), .. }));
         let due = self.ticks.is_multiple_of(TICKS_A_STATUS);
         if due || waits {
-            if let Ok(Some(dump)) = NetworkRequest::dump_state(&channels.net_requests).await {
-                self.connected =
-                    dump.peers.keys().filter_map(|peer| key_of_bytes(&peer.to_bytes())).collect();
-            }
-            let (connected, heads) = (&self.connected, &mut self.heads);
-            heads.retain(|key, _| connected.contains(key));
+            self.connections.look(channels).await;
+            let (connections, heads) = (&self.connections, &mut self.heads);
+            heads.retain(|key, _| connections.contains(key));
             let log = |key| (key, heads.get(&key).copied().unwrap_or_default());
-            let peers = connected.iter().copied().map(log).collect();
+            let peers = connections.keys().copied().map(log).collect();
             self.status.send_if_modified(|status| {
                 let changed = status.peers != peers;
                 status.peers = peers;
                 changed
             });
         }
+        if due {
+            self.connections.allow(self.application.known(), &self.own, channels).await;
+            self.connections.renew(channels).await;
+        }
         if due || waits {
             let earliest = self.blocking(|app| app.earliest()).await?;
-            let head = Part::Head { head: self.head.into(), earliest: earliest.into() };
+            let votes = self.echo.votes();
+            let head = Part::Head { head: self.head.into(), earliest: earliest.into(), votes };
             self.publish(channels, head).await;
         }
         self.consider();
@@ -523,7 +543,7 @@ impl Driver {
 
     /// Whether more than two thirds of the power are connected, this validator included.
     fn has_peers(&self) -> bool {
-        self.set.is_quorum(|key| *key == self.own || self.connected.contains(key))
+        self.set.is_quorum(|key| *key == self.own || self.connections.contains(key))
     }
 
     fn is_alone(&self) -> bool {

@@ -30,7 +30,7 @@ use crate::codec::Borsh;
 use crate::context::{Address, Context};
 use crate::driver::{Driver, End};
 use crate::error::Error;
-use crate::peers::{keypair, peer_id, transport_address};
+use crate::peers::{configured, keypair, transport_address};
 use crate::signer::{Signer, Verifier};
 use crate::signing_state::{Refusal, SigningState};
 
@@ -82,6 +82,8 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Patience.
     pub timeouts: Timeouts,
+    /// Does not heed what the others heard of its own key. A liar in a test does not; a validator always does.
+    pub deaf: bool,
 }
 
 /// What a connected validator last said to have of the log.
@@ -158,15 +160,7 @@ impl Engine {
             state: Arc::clone(&state),
             refused: Arc::default(),
         };
-        let driver = Driver::new(
-            application,
-            settings.key.public_key(),
-            state,
-            mode,
-            settings.timeouts,
-            commands,
-            told,
-        );
+        let driver = Driver::new(application, &settings, state, mode, commands, told);
         let first = build(&settings, &signer, mode).await?;
         let task = tokio::spawn(run(settings, signer, driver, first, mode, stopped));
         Ok(Self { task, gossip, status })
@@ -334,11 +328,7 @@ impl NodeConfig for Config {
 
 fn config(settings: &Settings) -> Result<Config, Error> {
     let start = |error: &dyn std::fmt::Display| Error::Start(error.to_string());
-    let mut persistent_peers = Vec::new();
-    for peer in &settings.peers {
-        let address = format!("{}/p2p/{}", transport_address(&peer.address), peer_id(&peer.key)?);
-        persistent_peers.push(address.parse().map_err(|error| start(&error))?);
-    }
+    let persistent_peers = settings.peers.iter().map(configured).collect::<Result<_, _>>()?;
     let listen_addr = transport_address(&settings.listen).parse().map_err(|error| start(&error))?;
     let consensus = ConsensusConfig {
         // The other mode takes every value for valid without asking the application.

@@ -6,8 +6,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use assay_proto::{PublicKey, SecretKey};
+use malachitebft_app_channel::app::net::Multiaddr;
 use malachitebft_app_channel::app::types::{Keypair, PeerId};
 
+use crate::engine::Peer;
 use crate::error::Error;
 
 /// Multihash: identity, 36 bytes; protobuf: field 1 = Ed25519, field 2 = 32 bytes.
@@ -26,6 +28,17 @@ pub(crate) fn key_of_bytes(identity: &[u8]) -> Option<PublicKey> {
 /// The identity of a validator.
 pub(crate) fn peer_id(key: &PublicKey) -> Result<PeerId, Error> {
     PeerId::from_bytes(&[PREFIX.as_slice(), &key.0].concat()).map_err(|_| Error::PeerKey(*key))
+}
+
+/// A peer of the settings as the engine names it: where it listens, and who it must be.
+pub(crate) fn configured(peer: &Peer) -> Result<Multiaddr, Error> {
+    let text = format!("{}/p2p/{}", transport_address(&peer.address), peer_id(&peer.key)?);
+    text.parse().map_err(|_| Error::PeerKey(peer.key))
+}
+
+/// A peer by its identity alone: it may connect, and nobody knows where to dial it.
+pub(crate) fn identity(key: &PublicKey) -> Result<Multiaddr, Error> {
+    format!("/p2p/{}", peer_id(key)?).parse().map_err(|_| Error::PeerKey(*key))
 }
 
 /// This validator's network key.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use malachitebft_core_types::{SignedMessage, ValidatorProof, VoteExtensionScope};
 use malachitebft_signing::{Error, VerificationResult};
 
-use crate::context::{Context, Key, Proposal, Signature, Vote};
+use crate::context::{Context, Key, Proposal, Signature, SignedVote, Vote};
 use crate::signing_state::{Refusal, SigningState};
 
 /// Asks the signing state about a message: whether it may be signed, or why the state cannot say.
@@ -81,6 +81,11 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
+    /// Whether the signature of a vote that is told again is its author's.
+    pub fn holds(&self, told: &SignedVote, key: &Key) -> bool {
+        self.check::<vote::Vote>(told.vote.message(), &told.signature, key).is_valid()
+    }
+
     fn check<T: Payload>(&self, message: Option<T>, signature: &Signature, key: &Key) -> VerificationResult {
         let signature = ChainSignature(signature.0);
         VerificationResult::from_bool(message.is_some_and(|message| {

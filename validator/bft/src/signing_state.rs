@@ -108,6 +108,13 @@ impl SigningState {
         Height(self.record.vote.height.max(self.record.proposal.height))
     }
 
+    /// Whether the record knows of this vote, or of a later one.
+    pub(crate) fn knows(&self, vote: &Vote) -> bool {
+        let mark = mark(vote);
+        let last = self.record.vote;
+        if place(mark) == place(last) { mark == last } else { place(mark) < place(last) }
+    }
+
     /// Notes that this key may have signed anything up to a height.
     pub fn concede(&mut self, height: Height) -> Result<(), Error> {
         let last = Mark { height: height.0, round: u32::MAX, step: u8::MAX, digest: [0; DIGEST] };
@@ -118,12 +125,7 @@ impl SigningState {
 
     /// Records a vote that is about to be signed.
     pub(crate) fn admit_vote(&mut self, vote: &Vote) -> Result<Result<(), Refusal>, Error> {
-        let step = match vote.kind {
-            VoteKind::Prevote => 1,
-            VoteKind::Precommit => 2,
-        };
-        let digest = digest(&vote.encode());
-        let mark = Mark { height: vote.height.0, round: vote.round, step, digest };
+        let mark = mark(vote);
         self.admit(mark, self.record.vote, |record| record.vote = mark)
     }
 
@@ -140,7 +142,6 @@ impl SigningState {
         last: Mark,
         set: impl FnOnce(&mut Record),
     ) -> Result<Result<(), Refusal>, Error> {
-        let place = |mark: Mark| (mark.height, mark.round, mark.step);
         if mark == last {
             return Ok(Ok(()));
         }
@@ -193,6 +194,18 @@ impl SigningState {
         }
         Ok(borsh::from_slice(body).ok())
     }
+}
+
+fn mark(vote: &Vote) -> Mark {
+    let step = match vote.kind {
+        VoteKind::Prevote => 1,
+        VoteKind::Precommit => 2,
+    };
+    Mark { height: vote.height.0, round: vote.round, step, digest: digest(&vote.encode()) }
+}
+
+fn place(mark: Mark) -> (u64, u32, u8) {
+    (mark.height, mark.round, mark.step)
 }
 
 fn context(chain: &ChainId, key: &PublicKey) -> [u8; DIGEST] {
@@ -260,6 +273,27 @@ mod tests {
             state = reopened(state);
         }
         assert_eq!(state.height(), Height(4));
+    }
+
+    #[test]
+    fn the_record_knows_what_it_admitted_and_all_before_it() {
+        use VoteKind::{Precommit, Prevote};
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = SigningState::create(&folder.path().join("state"), &chain(), &KEY).expect("made");
+        assert!(!state.knows(&vote(Prevote, 1, 0, None)));
+        state.admit_vote(&vote(Prevote, 3, 1, Some(1))).expect("written").expect("admitted");
+        for (vote, known) in [
+            (vote(Prevote, 3, 1, Some(1)), true),
+            (vote(Prevote, 3, 1, Some(2)), false),
+            (vote(Precommit, 3, 0, Some(2)), true),
+            (vote(Prevote, 2, 9, Some(2)), true),
+            (vote(Precommit, 3, 1, Some(1)), false),
+            (vote(Prevote, 4, 0, None), false),
+        ] {
+            assert_eq!(state.knows(&vote), known, "{vote:?}");
+        }
+        state.concede(Height(4)).expect("written");
+        assert!(state.knows(&vote(Prevote, 4, 0, None)) && !state.knows(&vote(Prevote, 5, 0, None)));
     }
 
     #[test]

@@ -83,6 +83,7 @@ impl Running {
             peers: config.consensus.peers().expect("peers"),
             folder: config.data_dir.join("consensus"),
             timeouts: config.consensus.timeouts(),
+            deaf: true,
         };
         let (stop, stopped) = watch::channel(false);
         let proposals = Arc::new(AtomicUsize::new(0));
@@ -113,6 +114,10 @@ impl Agreed for Liar {
 
     fn validators(&self) -> Vec<(PublicKey, u64)> {
         self.honest.validators()
+    }
+
+    fn known(&self) -> Vec<PublicKey> {
+        self.honest.known()
     }
 
     fn propose(&self, round: u32) -> Result<Proposed, Fault> {

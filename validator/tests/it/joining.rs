@@ -1,8 +1,11 @@
-//! A key that becomes a validator by its stake.
+//! A key that becomes a validator by its stake, unknown to the settings of the others.
+
+use std::time::Duration;
 
 use assay_proto::Height;
 use assay_proto::genesis::{GenesisAccount, Parameters};
 use assay_proto::transaction::{Body, Lock, Purpose};
+use assay_validator::Node;
 use assay_verifier::audit::audit;
 
 use crate::records::{blocks_until, signs_from};
@@ -24,25 +27,29 @@ async fn a_fifth_node_catches_up_stakes_votes_and_proposes_and_the_chain_needs_i
 
     let mut nodes = Vec::new();
     for index in 0..FIFTH {
-        nodes.push(network.start(index).await);
+        let mut config = network.config(index);
+        config.consensus.peers.retain(|peer| peer.validator != key.to_string());
+        let started = Node::start(config, network.keys[index].clone(), network.chain.genesis.clone()).await;
+        nodes.push(started.expect("the node starts"));
     }
     for node in &nodes {
         ready(node).await;
     }
     let (mut first, mut nonce) = (calls(&nodes[0]).await, 0);
     blocks_until(&network, &mut first, &mut nonce, "some blocks", || height(&nodes[0]) >= 3).await;
-    // It has the log before it has a say.
+    // It dials the others, who talk to nobody whom neither their settings nor the ledger name.
     let fifth = network.start(FIFTH).await;
-    ready(&fifth).await;
-    assert!(!fifth.application().state().validators().contains(&key));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(nodes.iter().all(|node| !node.consensus().borrow().peers.contains_key(&key)));
+    assert_eq!(height(&fifth), 0);
     let stake = Lock { purpose: Purpose::Stake(key), amount: STAKE };
-    let mut own = calls(&fifth).await;
-    own.submit(&network.chain.sign(&network.keys[FIFTH], 1, Body::Lock(stake))).await.expect("committed");
+    first.submit(&network.chain.sign(&network.keys[FIFTH], 1, Body::Lock(stake))).await.expect("committed");
     let staked = height(&nodes[0]);
 
     let joined = || nodes[0].application().state().validators().contains(&key);
     blocks_until(&network, &mut first, &mut nonce, "it is a validator", joined).await;
     let from = height(&nodes[0]) + 1;
+    blocks_until(&network, &mut first, &mut nonce, "it catches up", || *fifth.ready().borrow()).await;
     assert!(from > staked + 5, "its power was announced an epoch ahead");
     assert_eq!(nodes[0].application().state().validators().total(), 5);
     let signs = || signs_from(key, &nodes[0], 1).is_some();

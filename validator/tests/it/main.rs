@@ -6,6 +6,7 @@ mod byzantine;
 mod crash;
 mod joining;
 mod network;
+mod one_key;
 mod operations;
 mod outages;
 mod records;

@@ -11,21 +11,23 @@
 //! `rho` absorbs the whole statement, so a value that no constraint reads (the job, a pixel with zero weights) binds
 //! as well: with another one the equation has another `rho`.
 //!
-//! A batch of `n` proofs of one key, with 128-bit coefficients `c_j` drawn from a hash of the whole batch:
+//! A batch of `n` proofs of one key, with coefficients `c_j` of 128 bits drawn from a hash of the whole batch:
 //!
 //! ```text
 //! prod e(c_j A_j, B_j) = e(alpha, beta)^(sum c_j) * e(sum c_j X_j, gamma) * e(sum c_j C1_j, delta1)
 //!                        * e(sum c_j C2_j, delta2)
 //! ```
 //!
-//! which takes `n + 3` Miller loops and one final exponentiation.
+//! which takes `n + 3` Miller loops and one final exponentiation. Whether each `B_j` is in its subgroup is seen in its own
+//! Miller loop (`pairing`).
 
 mod encoding;
 mod key;
+mod pairing;
 
-use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, G2Affine};
+use ark_bn254::{Bn254, Fr, G1Affine, G2Affine};
+use ark_ec::CurveGroup;
 use ark_ec::pairing::{MillerLoopOutput, Pairing, PairingOutput};
-use ark_ec::{CurveGroup, PrimeGroup, VariableBaseMSM};
 use ark_ff::{Field, PrimeField};
 use rayon::prelude::*;
 
@@ -33,6 +35,10 @@ pub use encoding::PointError;
 pub use key::{KeyOrigin, KeyParts, VerifyingKey};
 
 use super::{BatchError, PortValue, ProofError, Statement, absorb, absorb_statement};
+use pairing::{Coefficient, miller_loops, scaled, weighted_sum};
+
+/// Pairs whose Miller loops share their squarings; beyond them other threads may take part.
+const LOOPS: usize = 32;
 
 /// Bytes of a proof: `A`, `C1`, `C2` in G1 and `B` in G2, compressed.
 pub const PROOF_BYTES: usize = 160;
@@ -48,6 +54,18 @@ struct Proof {
 
 impl Proof {
     fn decode(bytes: &[u8]) -> Result<Self, ProofError> {
+        Self::decode_with(bytes, encoding::g2)
+    }
+
+    /// The same, but that `B` may lie outside its subgroup.
+    fn decode_on_curve(bytes: &[u8]) -> Result<Self, ProofError> {
+        Self::decode_with(bytes, encoding::g2_on_curve)
+    }
+
+    fn decode_with(
+        bytes: &[u8],
+        g2: fn(&[u8; 64]) -> Result<G2Affine, PointError>,
+    ) -> Result<Self, ProofError> {
         let wrong = || ProofError::Length { expected: PROOF_BYTES, got: bytes.len() };
         let bytes: &[u8; PROOF_BYTES] = bytes.try_into().map_err(|_| wrong())?;
         let (a, rest) = bytes.split_first_chunk::<32>().ok_or_else(wrong)?;
@@ -57,7 +75,7 @@ impl Proof {
         let g1 = |name, bytes| encoding::g1(bytes).map_err(|source| ProofError::Point { name, source });
         Ok(Self {
             a: g1("A", a)?,
-            b: encoding::g2(b).map_err(|source| ProofError::Point { name: "B", source })?,
+            b: g2(b).map_err(|source| ProofError::Point { name: "B", source })?,
             c1: g1("C1", c1)?,
             c2: g1("C2", c2)?,
         })
@@ -103,74 +121,54 @@ pub(super) fn verify(key: &VerifyingKey, statement: &Statement, proof: &[u8]) ->
 
 /// Checks many proofs of statements that fit the model. If the batch fails, each is checked alone and the first culprit named.
 pub(super) fn verify_batch(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Result<(), BatchError> {
-    if items.len() < 2 {
-        return one_by_one(key, items);
+    if items.len() > 1 && holds(key, items) {
+        return Ok(());
     }
-    let decoded: Vec<_> = items
-        .par_iter()
-        .enumerate()
-        .map(|(index, (statement, bytes))| {
-            let fail = |source| BatchError { index, source };
-            let proof = Proof::decode(bytes).map_err(fail)?;
-            Ok((proof, challenge(&key.digest(), statement, &proof.c1)))
-        })
-        .collect::<Vec<Result<_, BatchError>>>()
-        .into_iter()
-        .collect::<Result<_, _>>()?;
-    if holds(key, items, &decoded) { Ok(()) } else { one_by_one(key, items) }
-}
-
-fn one_by_one(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Result<(), BatchError> {
     let check = |(index, (statement, proof)): (usize, &(Statement, Vec<u8>))| {
         verify(key, statement, proof).err().map(|source| BatchError { index, source })
     };
     items.par_iter().enumerate().find_map_first(check).map_or(Ok(()), Err)
 }
 
-fn holds(key: &VerifyingKey, items: &[(Statement, Vec<u8>)], decoded: &[(Proof, Fr)]) -> bool {
+/// Whether every proof holds.
+pub(super) fn holds(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> bool {
+    let decode = |(statement, bytes): &(Statement, Vec<u8>)| {
+        let proof = Proof::decode_on_curve(bytes).ok()?;
+        Some((proof, challenge(&key.digest(), statement, &proof.c1)))
+    };
+    let Some(decoded) = items.par_iter().map(decode).collect::<Option<Vec<(Proof, Fr)>>>() else {
+        return false;
+    };
     let coefficients = coefficients(key, items);
-    let scaled: Vec<G1Affine> = {
-        let points: Vec<G1Projective> = decoded
-            .par_iter()
-            .zip(&coefficients)
-            .map(|((proof, _), c)| proof.a.into_group_scaled(*c))
-            .collect();
-        G1Projective::normalize_batch(&points)
+    let points = |pick: fn(&Proof) -> G1Affine| -> Vec<G1Affine> {
+        decoded.iter().map(|(proof, _)| pick(proof)).collect()
     };
-    let scalars: Vec<Fr> = coefficients.iter().map(|&c| Fr::from(c)).collect();
-    let sum = |pick: fn(&Proof) -> G1Affine| {
-        let points: Vec<G1Affine> = decoded.iter().map(|(proof, _)| pick(proof)).collect();
-        G1Projective::msm_unchecked(&points, &scalars)
-    };
-    let (c1, c2) = rayon::join(|| sum(|p| p.c1), || sum(|p| p.c2));
+    let (c1, c2) =
+        (weighted_sum(&points(|p| p.c1), &coefficients), weighted_sum(&points(|p| p.c2), &coefficients));
     let weighted = decoded.iter().zip(items).zip(&coefficients);
     let public =
         key.public_point_batch(weighted.map(|(((_, rho), (statement, _)), &c)| (values(statement), *rho, c)));
-
-    let total: Fr = scalars.iter().sum();
-    let loops = scaled
-        .par_iter()
-        .zip(decoded)
-        .fold_chunks(16, Vec::new, |mut chunk, (&a, (proof, _))| {
-            chunk.push((a, proof.b));
-            chunk
-        })
-        .map(|chunk| {
-            let (a, b): (Vec<_>, Vec<_>) = chunk.into_iter().unzip();
-            Bn254::multi_miller_loop(a, b).0
-        })
-        .reduce(|| <Bn254 as Pairing>::TargetField::ONE, |x, y| x * y);
+    let total: Fr = coefficients.iter().map(|c| c.scalar()).sum();
+    let loops =
+        decoded.par_chunks(LOOPS).zip(coefficients.par_chunks(LOOPS)).map(|(decoded, coefficients)| {
+            let a: Vec<G1Affine> = decoded.iter().map(|(proof, _)| proof.a).collect();
+            let pairs = scaled(&a, coefficients).into_iter().zip(decoded.iter().map(|(proof, _)| proof.b));
+            miller_loops(&pairs.collect::<Vec<_>>())
+        });
+    let multiply = |x: Option<_>, y: Option<_>| Some(x? * y?);
+    let Some(loops) = loops.reduce(|| Some(<Bn254 as Pairing>::TargetField::ONE), multiply) else {
+        return false;
+    };
     let fixed = Bn254::multi_miller_loop(
         [-public, -c1, -c2].map(|point| point.into_affine()),
         [key.gamma(), key.delta1(), key.delta2()],
     );
-    let product = MillerLoopOutput(loops * fixed.0);
     let expected: PairingOutput<Bn254> = key.alpha_beta() * total;
-    Bn254::final_exponentiation(product) == Some(expected)
+    Bn254::final_exponentiation(MillerLoopOutput(loops * fixed.0)) == Some(expected)
 }
 
-/// 128-bit coefficients that depend on every statement and every proof of the batch.
-fn coefficients(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Vec<u128> {
+/// Coefficients of 128 bits that depend on every statement and every proof of the batch.
+fn coefficients(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Vec<Coefficient> {
     let mut hash = blake3::Hasher::new_derive_key("assay.v1 groth16 batch");
     hash.update(&key.digest());
     for (statement, proof) in items {
@@ -178,12 +176,12 @@ fn coefficients(key: &VerifyingKey, items: &[(Statement, Vec<u8>)]) -> Vec<u128>
         absorb(&mut hash, proof);
     }
     let mut stream = hash.finalize_xof();
-    let draw = |_| {
-        let mut bytes = [0; 16];
+    let mut draw = || {
+        let mut bytes = [0; 8];
         stream.fill(&mut bytes);
-        u128::from_le_bytes(bytes)
+        u64::from_le_bytes(bytes)
     };
-    items.iter().map(draw).collect()
+    items.iter().map(|_| Coefficient { low: draw(), high: draw() }).collect()
 }
 
 /// A public input of the constraint system.
@@ -204,15 +202,4 @@ fn values(statement: &Statement) -> impl Iterator<Item = Value> {
         };
         integers.iter().map(|&value| Value::Integer(value)).chain(commitment.map(Value::Element))
     })
-}
-
-trait Scaled {
-    fn into_group_scaled(self, by: u128) -> G1Projective;
-}
-
-impl Scaled for G1Affine {
-    fn into_group_scaled(self, by: u128) -> G1Projective {
-        let (low, high) = (by as u64, (by >> 64) as u64);
-        G1Projective::from(self).mul_bigint([low, high])
-    }
 }

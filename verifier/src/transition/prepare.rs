@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use assay_proto::job::Job;
+use assay_proto::job::{Job, Output, Proof};
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
+use assay_proto::signing::{Held, Payload};
 use assay_proto::transaction::{Body, Burn, Lock, RegisterMiner, RegisterModel, Transaction, Transfer};
 use assay_proto::vote::Offence;
 use assay_proto::{ChainId, Envelope, ModelId, PublicKey, Signed};
@@ -127,16 +128,19 @@ fn prepare_unknown(
     keys: &KeyCache,
 ) -> Vec<Result<Prepared, Reason>> {
     let chain = state.chain_id();
-    let opened: Vec<_> = transactions.par_iter().map(|candidate| open(state, *candidate)).collect();
+    let held = held(chain, sealed(transactions));
+    let opened: Vec<_> = transactions.par_iter().map(|candidate| open(state, *candidate, &held)).collect();
+    let held = self::held(chain, opened.iter().flatten().flat_map(inner));
+    let opened: Vec<_> = opened.into_par_iter().map(|opened| opened?.with_job(chain, &held)).collect();
     let registered = registrations(&opened);
     let key_of = |id: &ModelId| match registered.get(id) {
         Some(key) if state.model(id).is_none() => Ok((*key).clone()),
         Some(_) | None => keys.model(state, id),
     };
     let examined: Vec<Option<Examined>> =
-        opened.par_iter().map(|opened| examine(chain, opened, &key_of)).collect();
+        opened.par_iter().map(|opened| examine(chain, &held, opened, &key_of)).collect();
     let mut proofs = check_proofs(&opened, &examined);
-    let finish = |(index, (opened, examined)): (usize, (Result<Opened, Reason>, Option<Examined>))| {
+    let finish = |(index, (opened, examined)): (usize, (Result<WithJob, Reason>, Option<Examined>))| {
         let Opened { signer, nonce, content } = opened?;
         let action = match content {
             Content::Ready(action) => action,
@@ -150,24 +154,80 @@ fn prepare_unknown(
 }
 
 /// A transaction with its signature checked, and its content decoded further.
-struct Opened {
+struct Opened<R> {
     signer: PublicKey,
     nonce: u64,
-    content: Content,
+    content: Content<R>,
 }
 
-enum Content {
+enum Content<R> {
     /// Nothing more to find out.
     Ready(Action),
     /// Its evidence is to be judged.
-    Receipt(Box<Receipt>, Signed<Job>),
+    Receipt(Box<Receipt>, R),
 }
 
-fn open(state: &State, candidate: Candidate<'_>) -> Result<Opened, Reason> {
+type WithJob = Opened<Signed<Job>>;
+
+impl Opened<()> {
+    /// Opens the job of a receipt.
+    fn with_job(self, chain: &ChainId, held: &Held) -> Result<WithJob, Reason> {
+        let Self { signer, nonce, content } = self;
+        let content = match content {
+            Content::Ready(action) => Content::Ready(action),
+            Content::Receipt(receipt, ()) => {
+                let job = receipt.evidence.job.open_held(chain, held).map_err(Reason::Job)?;
+                Content::Receipt(receipt, job)
+            }
+        };
+        Ok(Opened { signer, nonce, content })
+    }
+}
+
+/// An envelope and the kind of message that it must hold.
+type Named<'a> = (&'static str, &'a Envelope);
+
+/// Transactions whose signature is yet to be checked.
+fn sealed<'a>(transactions: &'a [Candidate<'_>]) -> impl Iterator<Item = Named<'a>> {
+    transactions.iter().filter_map(|candidate| match candidate {
+        Candidate::Sealed(envelope) => named::<Transaction>(envelope),
+        Candidate::Opened(_) => None,
+    })
+}
+
+/// What is signed inside a receipt.
+fn inner(opened: &Opened<()>) -> impl Iterator<Item = Named<'_>> {
+    let evidence = match &opened.content {
+        Content::Receipt(receipt, ()) => Some(&receipt.evidence),
+        Content::Ready(_) => None,
+    };
+    evidence.into_iter().flat_map(|evidence| {
+        let output = evidence.output.as_ref().and_then(named::<Output>);
+        let proof = evidence.proof.as_ref().and_then(named::<Proof>);
+        named::<Job>(&evidence.job).into_iter().chain(output).chain(proof)
+    })
+}
+
+/// None of an envelope that is refused for its length.
+fn named<T: Payload>(envelope: &Envelope) -> Option<Named<'_>> {
+    (envelope.payload.len() <= T::MAX_BYTES).then_some((T::KIND, envelope))
+}
+
+/// The signatures that hold among these.
+fn held<'a>(chain: &ChainId, envelopes: impl Iterator<Item = Named<'a>>) -> Held {
+    let envelopes: Vec<Named<'_>> = envelopes.collect();
+    let parts = envelopes.par_chunks(limits::SIGNATURES).map(|part| Held::of(chain, part));
+    parts.reduce(Held::default, |mut held, part| {
+        held.extend(part);
+        held
+    })
+}
+
+fn open(state: &State, candidate: Candidate<'_>, held: &Held) -> Result<Opened<()>, Reason> {
     let chain = state.chain_id();
     let (signer, transaction) = match candidate {
         Candidate::Sealed(envelope) => {
-            let signed: Signed<Transaction> = envelope.open(chain).map_err(Reason::Transaction)?;
+            let signed: Signed<Transaction> = envelope.open_held(chain, held).map_err(Reason::Transaction)?;
             (signed.signer(), signed.into_parts().0)
         }
         Candidate::Opened(signed) => (signed.signer(), signed.value().clone()),
@@ -184,10 +244,7 @@ fn open(state: &State, candidate: Candidate<'_>) -> Result<Opened, Reason> {
         }
         Body::RegisterMiner(body) => Content::Ready(Action::RegisterMiner(body)),
         Body::Transfer(body) => Content::Ready(Action::Transfer(body)),
-        Body::Receipt(receipt) => {
-            let job = receipt::open_job(chain, &receipt.evidence.job)?;
-            Content::Receipt(receipt, job)
-        }
+        Body::Receipt(receipt) => Content::Receipt(receipt, ()),
         Body::Equivocation(evidence) => {
             let offence = evidence.open(chain).map_err(Reason::Equivocation)?;
             Content::Ready(Action::Equivocation(offence))
@@ -202,7 +259,7 @@ fn open(state: &State, candidate: Candidate<'_>) -> Result<Opened, Reason> {
 }
 
 /// The first registration of each model.
-fn registrations(opened: &[Result<Opened, Reason>]) -> BTreeMap<ModelId, &VerifyingKey> {
+fn registrations(opened: &[Result<WithJob, Reason>]) -> BTreeMap<ModelId, &VerifyingKey> {
     let mut first = BTreeMap::new();
     for opened in opened.iter().flatten() {
         if let Content::Ready(Action::RegisterModel(body, key)) = &opened.content {
@@ -212,7 +269,7 @@ fn registrations(opened: &[Result<Opened, Reason>]) -> BTreeMap<ModelId, &Verify
     first
 }
 
-fn receipt_of(opened: &Result<Opened, Reason>) -> Option<(&Receipt, &Signed<Job>)> {
+fn receipt_of(opened: &Result<WithJob, Reason>) -> Option<(&Receipt, &Signed<Job>)> {
     match &opened.as_ref().ok()?.content {
         Content::Receipt(receipt, job) => Some((receipt, job)),
         Content::Ready(_) => None,
@@ -221,12 +278,13 @@ fn receipt_of(opened: &Result<Opened, Reason>) -> Option<(&Receipt, &Signed<Job>
 
 fn examine(
     chain: &ChainId,
-    opened: &Result<Opened, Reason>,
+    held: &Held,
+    opened: &Result<WithJob, Reason>,
     key_of: &(impl Fn(&ModelId) -> Result<VerifyingKey, Reason> + Sync),
 ) -> Option<Examined> {
     let (receipt, job) = receipt_of(opened)?;
     let key = key_of(&job.value().model_id).ok()?;
-    let finding = receipt::examine(chain, &receipt.evidence, job, &key);
+    let finding = receipt::examine(chain, held, &receipt.evidence, job, &key);
     Some(Examined { key, finding })
 }
 
@@ -258,7 +316,7 @@ struct Group {
 
 /// Checks the proof of every claim; results by index of the transaction.
 fn check_proofs(
-    opened: &[Result<Opened, Reason>],
+    opened: &[Result<WithJob, Reason>],
     examined: &[Option<Examined>],
 ) -> BTreeMap<usize, Result<(), ProofError>> {
     // Proofs that should hold go into batches of one key; those that should not are checked alone.
@@ -287,14 +345,23 @@ fn check_proofs(
     batches.par_iter().flat_map(|(key, indices, items)| check_batch(key, indices, items)).collect()
 }
 
+/// All at once; where they do not hold together, each half on its own, so that one bad proof costs as much again as all good
+/// ones.
 fn check_batch(
     key: &VerifyingKey,
     indices: &[usize],
     items: &[Item],
 ) -> Vec<(usize, Result<(), ProofError>)> {
-    if proof::verify_batch(key, items).is_ok() {
+    if let ([index], [(statement, proof)]) = (indices, items) {
+        return vec![(*index, proof::verify(key, statement, proof))];
+    }
+    if items.is_empty() || proof::batch_holds(key, items) {
         return indices.iter().map(|&index| (index, Ok(()))).collect();
     }
-    let alone = |(&index, (statement, proof)): (&usize, &Item)| (index, proof::verify(key, statement, proof));
-    indices.par_iter().zip(items).map(alone).collect()
+    let middle = items.len() / 2;
+    let ((left, right), (first, second)) = (indices.split_at(middle), items.split_at(middle));
+    let (mut results, rest) =
+        rayon::join(|| check_batch(key, left, first), || check_batch(key, right, second));
+    results.extend(rest);
+    results
 }

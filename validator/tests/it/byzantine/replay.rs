@@ -24,7 +24,7 @@ async fn a_transaction_is_in_the_log_once_however_often_it_is_proposed() {
     let nonce = until_proposed(&network, &nodes, &liar, 1, 1).await;
     nothing_of_the_liar_is_decided(&network, &nodes).await;
     // Told again by gossip, or submitted again, it is refused too.
-    nodes[1].application().hear(&old).expect_err("a used nonce");
+    assert_eq!(nodes[1].application().hear(&[old]).len(), 1, "a used nonce");
     calls(&nodes[1]).await.submit(&network.chain.transfer(1, 1)).await.expect_err("a used nonce");
     let client = calls(&nodes[2]).await.account(network.chain.client.public_key()).await;
     assert_eq!(client.balance, BALANCE - (nonce - 1));

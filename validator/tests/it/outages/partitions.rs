@@ -29,7 +29,7 @@ impl Hosts {
     /// `number` tells the tests of one process apart.
     fn new(number: u8) -> Option<Self> {
         let process = std::process::id();
-        let net = u8::try_from(process % 80).expect("small") * 3 + number;
+        let net = u8::try_from(process % 40).expect("small") * 6 + number;
         let hosts = Self { name: format!("a{}{number}", process % 100_000), net };
         hosts.make().then_some(hosts)
     }
@@ -157,6 +157,37 @@ async fn a_network_cut_into_halves_decides_nothing_and_goes_on_as_one_slow() {
     }
     let summary = agree(&network, &nodes).await;
     assert_eq!(summary.transactions[&network.chain.client.public_key().to_vec()], nonce - 1);
+}
+
+/// Connections that are cut while they are made: some are half there, and nobody knows what was said over them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_cut_into_halves_while_it_starts_goes_on_when_it_is_whole_slow() {
+    for (number, after_ms) in [(3, 0), (4, 300), (5, 1_000)] {
+        let Some(hosts) = hosts(number) else { return };
+        let network = Network::new(VALIDATORS);
+        let nodes = hosts.start(&network);
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        hosts.cut(&[2, 3]);
+        let pending = {
+            let mut calls = nodes[0].calls().await;
+            let transaction = network.chain.transfer(1, 1);
+            tokio::spawn(async move { calls.submit(&transaction).await })
+        };
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        hosts.heal();
+        let healed = tokio::time::Instant::now();
+        let client = network.chain.client.public_key();
+        while nodes[3].calls().await.account(client).await.nonce < 1 {
+            assert!(healed.elapsed() < RECOVERY, "nothing is decided after the network is whole again");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        println!(
+            "cut after {after_ms} ms, decided {:.1} s after it was whole",
+            healed.elapsed().as_secs_f64()
+        );
+        pending.abort();
+        agree(&network, &nodes).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

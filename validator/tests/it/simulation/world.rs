@@ -223,7 +223,7 @@ impl World {
             for transaction in &told {
                 if self.random.chance(percent) {
                     // A node has room or knows it already, or it is in the log by now.
-                    let _ = self.nodes[to].application.hear(transaction.envelope());
+                    let _ = self.nodes[to].application.hear(&[transaction.envelope().clone()]);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use ark_bn254::{G1Affine, G2Affine};
 use ark_ec::AffineRepr;
-use ark_serialize::CanonicalSerialize;
+use ark_serialize::{CanonicalDeserialize, CanonicalSerialize, SerializationError};
 
 /// Why the bytes of a point are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,11 @@ pub fn g2(bytes: &[u8; 64]) -> Result<G2Affine, PointError> {
     decode(bytes)
 }
 
+/// A point of the curve of G2 that is not the identity; whether it is in the subgroup is not checked.
+pub fn g2_on_curve(bytes: &[u8; 64]) -> Result<G2Affine, PointError> {
+    canonical(bytes, G2Affine::deserialize_compressed_unchecked(bytes.as_slice()))
+}
+
 /// Canonical bytes of a point of G1.
 pub fn g1_bytes(point: &G1Affine) -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -55,7 +60,12 @@ pub fn g2_bytes(point: &G2Affine) -> [u8; 64] {
 }
 
 fn decode<P: AffineRepr>(bytes: &[u8]) -> Result<P, PointError> {
-    let point = P::deserialize_compressed(bytes).map_err(|_| PointError::NotInGroup)?;
+    canonical(bytes, P::deserialize_compressed(bytes))
+}
+
+/// A point that was read from compressed bytes, which puts it on the curve, if these are its only bytes.
+fn canonical<P: AffineRepr>(bytes: &[u8], read: Result<P, SerializationError>) -> Result<P, PointError> {
+    let point = read.map_err(|_| PointError::NotInGroup)?;
     if point.is_zero() {
         return Err(PointError::Identity);
     }

@@ -13,6 +13,7 @@ use assay_circuits::ir::{ModelId, Port, Visibility, elements};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::super::{ProofError, limits};
+use super::pairing::Coefficient;
 use super::{Value, encoding};
 
 /// What the file of a key begins with.
@@ -227,13 +228,14 @@ impl VerifyingKey {
     /// `sum_j c_j (IC_0 + sum x_ij IC_i + rho_j IC_rho)`.
     pub(super) fn public_point_batch<V: Iterator<Item = Value>>(
         &self,
-        items: impl Iterator<Item = (V, Fr, u128)>,
+        items: impl Iterator<Item = (V, Fr, Coefficient)>,
     ) -> G1Projective {
         let mut sums = vec![Sum::default(); self.0.public.len()];
         let (mut one, mut challenge) = (Fr::ZERO, Fr::ZERO);
         for (values, rho, coefficient) in items {
-            one += Fr::from(coefficient);
-            challenge += rho * Fr::from(coefficient);
+            let scalar = coefficient.scalar();
+            one += scalar;
+            challenge += rho * scalar;
             sums.iter_mut().zip(values).for_each(|(sum, value)| sum.add(coefficient, value));
         }
         let sums: Vec<Fr> = sums.iter().map(Sum::value).collect();
@@ -241,8 +243,8 @@ impl VerifyingKey {
     }
 }
 
-/// `low + 2^64 high + element`: a sum of 128-bit coefficients times values. Products of a half by a 25-bit integer leave
-/// each part room for `2^38` of them.
+/// `low + lambda high + element`: a sum of coefficients times values. Products of a half by a 25-bit integer leave each part
+/// room for `2^38` of them.
 #[derive(Clone, Debug, Default)]
 struct Sum {
     low: i128,
@@ -251,19 +253,18 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, coefficient: u128, value: Value) {
+    fn add(&mut self, coefficient: Coefficient, value: Value) {
         match value {
             Value::Integer(value) => {
-                let half = i128::from(u64::MAX);
-                self.low += (coefficient as i128 & half) * i128::from(value);
-                self.high += ((coefficient >> 64) as i128) * i128::from(value);
+                self.low += i128::from(coefficient.low) * i128::from(value);
+                self.high += i128::from(coefficient.high) * i128::from(value);
             }
-            Value::Element(value) => self.element += Fr::from(coefficient) * value,
+            Value::Element(value) => self.element += coefficient.scalar() * value,
         }
     }
 
     fn value(&self) -> Fr {
-        Fr::from(self.low) + Fr::from(self.high) * Fr::from(1u128 << 64) + self.element
+        Coefficient::combine(Fr::from(self.low), Fr::from(self.high)) + self.element
     }
 }
 

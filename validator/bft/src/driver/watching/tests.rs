@@ -4,17 +4,31 @@ use std::time::Duration;
 
 use assay_proto::block::CommitCertificate;
 use assay_proto::vote::Equivocation;
-use assay_proto::{BlockHash, ChainId, Height, PublicKey};
+use assay_proto::{BlockHash, ChainId, Height, PublicKey, SecretKey};
 use async_trait::async_trait;
+use malachitebft_app_channel::app::types::SignedConsensusMsg;
+use malachitebft_core_types::{self as core, NilOrVal, Round, VoteType};
+use malachitebft_signing::Signer as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::super::echo::{Echo, of_key};
 use super::super::{Driver, Reply};
 use crate::application::{Application, Fault, Proposed, Verdict};
-use crate::engine::{Mode, PeerLog, Status, Timeouts};
+use crate::context::{Address, Context, SignedVote};
+use crate::engine::{Mode, PeerLog, Settings, Status, Timeouts};
+use crate::signer::Signer;
 use crate::signing_state::SigningState;
 
-const OWN: PublicKey = PublicKey([9; 32]);
+fn secret(number: u8) -> SecretKey {
+    SecretKey::from_bytes(&[number; 32])
+}
+
+fn key(number: u8) -> PublicKey {
+    secret(number).public_key()
+}
+
+const OWN: u8 = 9;
 
 /// Four validators of the same power, and a head that is set by hand.
 #[derive(Default)]
@@ -27,7 +41,11 @@ impl Application for Stub {
     }
 
     fn validators(&self) -> Vec<(PublicKey, u64)> {
-        [1, 2, 3, 9].map(|byte| (PublicKey([byte; 32]), 1)).into()
+        [1, 2, 3, OWN].map(|number| (key(number), 1)).into()
+    }
+
+    fn known(&self) -> Vec<PublicKey> {
+        Vec::new()
     }
 
     fn propose(&self, _: u32) -> Result<Proposed, Fault> {
@@ -65,29 +83,40 @@ impl Application for Stub {
     }
 }
 
+fn chain() -> ChainId {
+    ChainId::new("test-watching").expect("chain id")
+}
+
 struct Bench {
     driver: Driver,
     application: Arc<Stub>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Bench {
     fn new(mode: Mode) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let chain = ChainId::new("test-watching").expect("chain id");
-        let state = SigningState::create(&folder.path().join("state"), &chain, &OWN).expect("made");
+        let state = SigningState::create(&folder.path().join("state"), &chain(), &key(OWN)).expect("made");
         let application = Arc::new(Stub::default());
-        let timeouts = Timeouts { propose: Duration::from_secs(1), vote: Duration::from_secs(1) };
+        let settings = Settings {
+            chain: chain(),
+            key: secret(OWN),
+            listen: ([127, 0, 0, 1], 0).into(),
+            peers: Vec::new(),
+            folder: folder.path().to_owned(),
+            timeouts: Timeouts { propose: Duration::from_secs(1), vote: Duration::from_secs(1) },
+            deaf: false,
+        };
         let (_, gossip) = mpsc::channel(1);
         let (status, _) = watch::channel(Status::default());
         let state = Arc::new(Mutex::new(state));
-        let driver = Driver::new(Arc::clone(&application) as _, OWN, state, mode, timeouts, gossip, status);
-        Self { driver, application, _folder: folder }
+        let driver = Driver::new(Arc::clone(&application) as _, &settings, state, mode, gossip, status);
+        Self { driver, application, folder }
     }
 
     fn told(&mut self, validator: u8, head: u64) {
         let log = PeerLog { head: Height(head), earliest: Height(1) };
-        self.driver.heads.insert(PublicKey([validator; 32]), log);
+        self.driver.heads.insert(key(validator), log);
     }
 
     fn decided(&mut self, height: u64) {
@@ -95,8 +124,37 @@ impl Bench {
         self.driver.advance();
     }
 
+    /// As long as a node listens.
+    fn time_passes(&mut self) {
+        self.driver.listens_until = self.driver.listens_until.map(|_| Instant::now());
+    }
+
     fn record(&self) -> Height {
         self.driver.signing_state().height()
+    }
+
+    /// A vote by a process of its own.
+    async fn signed(&self, author: u8, kind: VoteType, height: u64, block: u8) -> core::SignedVote<Context> {
+        let folder = tempfile::tempdir_in(self.folder.path()).expect("a folder");
+        let state = SigningState::create(&folder.path().join("state"), &chain(), &key(author)).expect("made");
+        let state = Arc::new(Mutex::new(state));
+        let signer = Signer { chain: chain(), key: secret(author), state, refused: Arc::default() };
+        let value = NilOrVal::Val(crate::context::Value(BlockHash([block; 32])));
+        let height = crate::context::Height(height);
+        let address = Address(key(author));
+        let vote = match kind {
+            VoteType::Prevote => core::Context::new_prevote(&Context, height, Round::new(0), value, address),
+            VoteType::Precommit => {
+                core::Context::new_precommit(&Context, height, Round::new(0), value, address)
+            }
+        };
+        signer.sign_vote(vote).await.expect("signed")
+    }
+
+    /// A peer heard a vote of this node's key.
+    async fn told_of(&mut self, height: u64, block: u8) {
+        let vote = self.signed(OWN, VoteType::Prevote, height, block).await;
+        self.driver.heed(&SignedVote::from(&vote)).expect("written");
     }
 }
 
@@ -113,6 +171,11 @@ fn a_node_without_its_record_watches_six_heights_beyond_what_more_than_half_say(
     bench.decided(15);
     assert!(!bench.driver.has_watched().expect("written"));
     bench.decided(16);
+    bench.told(1, 16);
+    assert!(!bench.driver.has_watched().expect("written"), "what the others heard up to there is not told");
+    bench.told(2, 17);
+    assert!(!bench.driver.has_watched().expect("written"), "too early");
+    bench.time_passes();
     assert!(bench.driver.has_watched().expect("written"));
 }
 
@@ -159,4 +222,73 @@ async fn a_record_of_no_signature_is_believed_only_where_the_chain_has_no_block(
         bench.driver.hold(Reply::First(reply, Instant::now() + Duration::from_secs(60)));
         assert_eq!(bench.driver.unaware, unaware, "{head} {known}");
     }
+}
+
+#[tokio::test]
+async fn a_vote_of_its_key_that_a_peer_heard_makes_a_node_watch_or_go_on_watching() {
+    let mut bench = Bench::new(Mode::Sign);
+    bench.driver.signing_state().concede(Height(5)).expect("written");
+    bench.told_of(5, 1).await;
+    assert!(!bench.driver.unaware, "it may have signed that itself");
+    bench.told_of(6, 1).await;
+    assert!(bench.driver.unaware);
+    assert_eq!(bench.record(), Height(6));
+
+    let mut bench = Bench::new(Mode::Watch(None));
+    bench.told(1, 10);
+    bench.told(2, 10);
+    bench.driver.has_watched().expect("written");
+    bench.told_of(12, 1).await;
+    assert_eq!(bench.driver.mode, Mode::Watch(Some(Height(16))), "it may have signed that itself");
+    bench.told_of(14, 1).await;
+    assert_eq!(bench.driver.mode, Mode::Watch(Some(Height(18))));
+    bench.told_of(13, 1).await;
+    assert_eq!(bench.driver.mode, Mode::Watch(Some(Height(18))), "an earlier one says nothing new");
+    bench.decided(17);
+    bench.told(1, 18);
+    bench.told(2, 18);
+    assert!(!bench.driver.has_watched().expect("written"));
+    bench.decided(18);
+    bench.time_passes();
+    assert!(bench.driver.has_watched().expect("written"));
+}
+
+#[tokio::test]
+async fn a_second_vote_in_a_place_that_the_record_knows_is_another_process() {
+    let mut bench = Bench::new(Mode::Sign);
+    let own = bench.signed(OWN, VoteType::Prevote, 6, 1).await.message.message().expect("of a round");
+    bench.driver.signing_state().admit_vote(&own).expect("written").expect("admitted");
+    bench.told_of(6, 1).await;
+    assert!(!bench.driver.unaware);
+    bench.told_of(6, 2).await;
+    assert!(bench.driver.unaware);
+}
+
+#[tokio::test]
+async fn the_last_vote_of_each_other_validator_is_kept_if_its_signature_holds() {
+    let bench = Bench::new(Mode::Sign);
+    let (mut echo, driver) = (Echo::default(), &bench.driver);
+    let mut note = |vote: &core::SignedVote<Context>| {
+        let message = SignedConsensusMsg::Vote(vote.clone());
+        echo.note(&message, &driver.set, &driver.own, &driver.verifier);
+        echo.votes()
+    };
+    let early = bench.signed(1, VoteType::Prevote, 6, 1).await;
+    let late = bench.signed(1, VoteType::Precommit, 6, 1).await;
+    assert_eq!(note(&late), [SignedVote::from(&late)]);
+    assert_eq!(note(&early), [SignedVote::from(&late)]);
+    let own = bench.signed(OWN, VoteType::Prevote, 7, 1).await;
+    let stranger = bench.signed(4, VoteType::Prevote, 7, 1).await;
+    let mut forged = bench.signed(1, VoteType::Prevote, 8, 1).await;
+    forged.signature = late.signature;
+    for vote in [&own, &stranger, &forged] {
+        assert_eq!(note(vote), [SignedVote::from(&late)]);
+    }
+    let other = bench.signed(2, VoteType::Prevote, 1, 1).await;
+    let told = note(&other);
+    assert_eq!(told.len(), 2);
+    assert_eq!(of_key(&told, &key(1), &driver.verifier), Some(SignedVote::from(&late)));
+    assert_eq!(of_key(&told, &key(OWN), &driver.verifier), None);
+    let made_up = SignedVote::from(&forged);
+    assert_eq!(of_key(&[made_up], &key(1), &driver.verifier), None);
 }

@@ -1,0 +1,147 @@
+//! Who is connected, who may be, and whose connection is of no use.
+//!
+//! ```text
+//! may connect   the peers of the settings, and the keys that the ledger names: the latter by their key alone, and it is they
+//!               who dial; one whose key it no longer names is disconnected
+//! of no use     connected, and nothing heard for SILENCE, though every node tells its height once a second: the connection
+//!               is given up and made anew
+//! ```
+//!
+//! The transport announces what a node listens to on the first of several connections to a peer only. Where that one breaks
+//! before the announcement arrives and another one stays, the peer is connected and says nothing for as long as that one lasts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use assay_proto::PublicKey;
+use malachitebft_app_channel::{Channels, NetworkRequest};
+use tokio::time::Instant;
+
+use crate::context::Context;
+use crate::engine::Peer;
+use crate::peers::{configured, identity, key_of_bytes};
+
+/// Time in which a connected peer must be heard.
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
+
+/// The connections of a run of the engine.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    peers: Vec<Peer>,
+    /// Connected peers, and when they were heard last, or were connected.
+    heard: BTreeMap<PublicKey, Instant>,
+    /// Whom the ledger names beside the settings, as the engine was told.
+    named: BTreeSet<PublicKey>,
+}
+
+impl Connections {
+    /// With the peers of the settings.
+    pub fn new(peers: Vec<Peer>) -> Self {
+        Self { peers, ..Self::default() }
+    }
+
+    /// A new run, which knows the peers of the settings.
+    pub fn begin(&mut self) {
+        self.heard.clear();
+        self.named.clear();
+    }
+
+    /// Who is connected.
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.heard.keys()
+    }
+
+    /// Whether a peer is connected.
+    pub fn contains(&self, key: &PublicKey) -> bool {
+        self.heard.contains_key(key)
+    }
+
+    /// A peer has said something.
+    pub fn heard(&mut self, key: PublicKey, now: Instant) {
+        if let Some(last) = self.heard.get_mut(&key) {
+            *last = now;
+        }
+    }
+
+    /// Asks the engine who is connected.
+    pub async fn look(&mut self, channels: &Channels<Context>) {
+        if let Ok(Some(dump)) = NetworkRequest::dump_state(&channels.net_requests).await {
+            self.are(
+                dump.peers.keys().filter_map(|peer| key_of_bytes(&peer.to_bytes())).collect(),
+                Instant::now(),
+            );
+        }
+    }
+
+    fn are(&mut self, connected: BTreeSet<PublicKey>, now: Instant) {
+        let before = std::mem::take(&mut self.heard);
+        let last = |key| (key, before.get(&key).copied().unwrap_or(now));
+        self.heard = connected.into_iter().map(last).collect();
+    }
+
+    /// Lets those connect whom the ledger names, and no longer those whom it named.
+    pub async fn allow(&mut self, known: Vec<PublicKey>, own: &PublicKey, channels: &Channels<Context>) {
+        let configured = |key: &PublicKey| self.peers.iter().any(|peer| peer.key == *key);
+        let named: BTreeSet<PublicKey> =
+            known.into_iter().filter(|key| key != own && !configured(key)).collect();
+        for key in named.difference(&self.named) {
+            if let Ok(address) = identity(key) {
+                tracing::info!(%key, "may connect: the ledger names it");
+                // An error says that the engine knows it, or has stopped, which the next message says too.
+                let _ = NetworkRequest::add_persistent_peer(&channels.net_requests, address).await;
+            }
+        }
+        for key in self.named.difference(&named) {
+            if let Ok(address) = identity(key) {
+                tracing::info!(%key, "may not connect any more: the ledger does not name it");
+                let _ = NetworkRequest::remove_persistent_peer(&channels.net_requests, address).await;
+            }
+        }
+        self.named = named;
+    }
+
+    /// Gives connections up that are of no use; the engine dials anew, or is dialled.
+    pub async fn renew(&mut self, channels: &Channels<Context>) {
+        for key in self.silent(Instant::now()) {
+            let peer = self.peers.iter().find(|peer| peer.key == key);
+            let address = peer.map_or_else(|| identity(&key), configured);
+            let Ok(address) = address else { continue };
+            tracing::warn!(%key, "connected and silent: the connection is made anew");
+            let requests = &channels.net_requests;
+            // As above. Whoever is taken away is disconnected.
+            let _ = NetworkRequest::remove_persistent_peer(requests, address.clone()).await;
+            let _ = NetworkRequest::add_persistent_peer(requests, address).await;
+            self.heard.remove(&key);
+        }
+    }
+
+    fn silent(&self, now: Instant) -> Vec<PublicKey> {
+        let silent = |last: &Instant| now.saturating_duration_since(*last) >= SILENCE;
+        self.heard.iter().filter(|(_, last)| silent(last)).map(|(key, _)| *key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: PublicKey = PublicKey([1; 32]);
+    const B: PublicKey = PublicKey([2; 32]);
+
+    #[test]
+    fn a_connected_peer_that_is_not_heard_is_silent_and_a_new_connection_has_time_again() {
+        let (mut connections, began, second) =
+            (Connections::default(), Instant::now(), Duration::from_secs(1));
+        connections.are([A, B].into(), began);
+        connections.heard(A, began + SILENCE - second);
+        connections.are([A, B].into(), began + SILENCE - second);
+        assert_eq!(connections.silent(began + SILENCE - second), []);
+        assert_eq!(connections.silent(began + SILENCE), [B]);
+        connections.are([A].into(), began + SILENCE);
+        connections.are([A, B].into(), began + SILENCE);
+        assert_eq!(connections.silent(began + SILENCE + second), []);
+        let stranger = PublicKey([3; 32]);
+        connections.heard(stranger, began);
+        assert!(!connections.contains(&stranger), "who is not connected is not known");
+    }
+}
