@@ -119,6 +119,7 @@ fn chain() -> Chain {
         validators: vec![GenesisValidator { public_key: validator.public_key(), power: 1 }],
         accounts: vec![GenesisAccount { public_key: client.public_key(), balance: 1000 }],
         parameters: Parameters { tempo: 2, ..Parameters::default() },
+            classes: Vec::new(),
     };
 
     let model_id = ModelId(HONEST.prover.model_id().0);
@@ -131,12 +132,12 @@ fn chain() -> Chain {
         verifying_key,
         proof_system: ProofSystem::Groth16,
     };
-    let registration = RegisterMiner { endpoint: "http://miner:1".into(), model_ids: vec![model_id] };
+    let registration = RegisterMiner { endpoint: "http://miner:1".into(), model_ids: vec![model_id], devices: Default::default() };
 
     let trace = HONEST.prover.graph().run(&[INPUT.to_vec()]).expect("the input fits");
     let graph = HONEST.prover.graph();
     let (inputs, outputs) = (trace.inputs(graph), trace.outputs(graph));
-    let job = client.sign(&chain, Job { model_id, inputs, nonce: 1, max_price: 10, deadline_ms: 1000 });
+    let job = client.sign(&chain, Job { model_id, inputs, nonce: 1, max_price: 10, deadline_ms: 1000, tier: Default::default() });
     let job_id = job.id(&chain);
     let binding = job_binding(&chain, &job_id, &miner.public_key());
     let (_, proof) = HONEST.prover.prove(&trace, binding, &[]).expect("honest");

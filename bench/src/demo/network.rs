@@ -82,6 +82,7 @@ impl Network {
             validators: vec![GenesisValidator { public_key: validator.public_key(), power: 1 }],
             accounts: vec![GenesisAccount { public_key: client.public_key(), balance: BALANCE }],
             parameters: Parameters { tempo: TEMPO, ..Parameters::default() },
+            classes: Vec::new(),
         };
         let node = Node::start(config, validator.clone(), genesis).await?;
         let endpoint = format!("http://{}", node.local_addr());

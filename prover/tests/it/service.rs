@@ -120,7 +120,7 @@ async fn start(queue_capacity: u16) -> Fixture {
 fn job(input: i32) -> Signed<Job> {
     let model_id = ModelId(MODEL);
     let inputs = vec![vec![input]];
-    let job = Job { model_id, inputs, nonce: 1, max_price: 1, deadline_ms: 1_000 };
+    let job = Job { model_id, inputs, nonce: 1, max_price: 1, deadline_ms: 1_000, tier: Default::default() };
     SecretKey::from_bytes(&[2; 32]).sign(&chain(), job)
 }
 

@@ -77,6 +77,7 @@ impl Chain {
             nonce,
             max_price: PRICE,
             deadline_ms: 30_000,
+            tier: Default::default(),
         };
         self.secret("client.key").sign(&self.chain_id(), job)
     }

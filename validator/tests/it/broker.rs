@@ -279,7 +279,11 @@ async fn neither_the_client_nor_the_validator_is_assigned_the_job() {
     let _none = calls.set_up(&chain, &[]).await;
     calls.submit(&chain.register_miner(&chain.client, "http://127.0.0.1:1")).await.expect("registered");
     // The validator's first nonce went to the model's registration.
-    let body = RegisterMiner { endpoint: "http://127.0.0.1:1".to_owned(), model_ids: vec![chain.model.id()] };
+    let body = RegisterMiner {
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        model_ids: vec![chain.model.id()],
+        devices: Default::default(),
+    };
     let validators = chain.sign(&chain.validator, 2, Body::RegisterMiner(body));
     calls.submit(&validators).await.expect("registered");
     let events = calls.infer(&chain.job(1)).await.expect("events");

@@ -85,7 +85,11 @@ async fn a_transaction_that_does_not_count_is_refused_with_the_rule_it_breaks() 
     let dear = refused(calls.submit(&chain.transfer(6, BALANCE)).await);
     assert_eq!(dear.0, Code::FailedPrecondition);
     assert!(dear.1.contains("holds 999"), "{}", dear.1);
-    let body = RegisterMiner { endpoint: "http://127.0.0.1:1".to_owned(), model_ids: vec![ModelId([1; 32])] };
+    let body = RegisterMiner {
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        model_ids: vec![ModelId([1; 32])],
+        devices: Default::default(),
+    };
     let unknown = refused(calls.submit(&chain.sign(&chain.client, 7, Body::RegisterMiner(body))).await);
     assert_eq!(unknown.0, Code::FailedPrecondition);
     assert!(unknown.1.contains("is not registered"), "{}", unknown.1);
@@ -319,7 +323,7 @@ async fn a_miner_without_the_collateral_that_the_chain_asks_for_gets_no_jobs() {
     let gift = Body::Transfer(Transfer { to: key.public_key(), amount: 50 });
     calls.submit(&chain.sign(&chain.client, 1, gift)).await.expect("taken");
     let model_ids = vec![chain.model.id()];
-    let registration = RegisterMiner { endpoint: miner.endpoint(), model_ids };
+    let registration = RegisterMiner { endpoint: miner.endpoint(), model_ids, devices: Default::default() };
     let lock = Lock { purpose: Purpose::Collateral, amount: 50 };
     calls.submit(&chain.sign(&key, 1, Body::Lock(lock))).await.expect("taken");
     calls.submit(&chain.sign(&key, 2, Body::RegisterMiner(registration))).await.expect("taken");

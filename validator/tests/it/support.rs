@@ -40,6 +40,7 @@ impl Chain {
             validators: vec![GenesisValidator { public_key: validator.public_key(), power: 1 }],
             accounts: vec![GenesisAccount { public_key: client.public_key(), balance: BALANCE }],
             parameters,
+            classes: Vec::new(),
         };
         let dir = tempfile::tempdir().expect("a folder");
         Self { validator, client, genesis, model: TestModel::new(), dir }
@@ -92,7 +93,11 @@ impl Chain {
     }
 
     pub fn register_miner(&self, key: &SecretKey, endpoint: &str) -> Signed<Transaction> {
-        let body = RegisterMiner { endpoint: endpoint.to_owned(), model_ids: vec![self.model.id()] };
+        let body = RegisterMiner {
+            endpoint: endpoint.to_owned(),
+            model_ids: vec![self.model.id()],
+            devices: Default::default(),
+        };
         self.sign(key, 1, Body::RegisterMiner(body))
     }
 
@@ -107,6 +112,7 @@ impl Chain {
             nonce: 1,
             max_price: PRICE,
             deadline_ms: 10_000,
+            tier: Default::default(),
         };
         change(&mut job);
         self.client.sign(self.chain_id(), job)
