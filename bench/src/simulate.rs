@@ -20,7 +20,7 @@ use assay_proto::receipt::Verdict;
 use assay_proto::{ChainId, Epoch, Height, PublicKey};
 use assay_validator::broker::assignment::{Candidate, Draw, choose};
 use assay_verifier::certificate::ValidatorSet;
-use assay_verifier::epoch;
+use assay_verifier::epoch::{self, Standing};
 use assay_verifier::scores::{Ballot, Consensus, Revealed, Tally, end_epoch};
 use assay_verifier::state::Miner;
 use serde::Serialize;

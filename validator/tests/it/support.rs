@@ -9,7 +9,9 @@ pub mod process;
 
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::Job;
-use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::transaction::{
+    Body, Devices, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer,
+};
 use assay_proto::{ChainId, PublicKey, SecretKey, Signed};
 use assay_validator::config::{BrokerConfig, Config, EngineConfig};
 use assay_validator::{Error, Node};
@@ -96,9 +98,17 @@ impl Chain {
         let body = RegisterMiner {
             endpoint: endpoint.to_owned(),
             model_ids: vec![self.model.id()],
-            devices: Default::default(),
+            devices: self.devices(),
         };
         self.sign(key, 1, Body::RegisterMiner(body))
+    }
+
+    /// What miners say that they compute with: a device of the first class, where there is one.
+    fn devices(&self) -> Devices {
+        self.genesis
+            .classes
+            .first()
+            .map_or_else(Devices::default, |class| Devices { class: class.id, count: 1 })
     }
 
     pub fn job(&self, nonce: u64) -> Signed<Job> {
