@@ -246,15 +246,18 @@ pub(crate) fn examine(chain: &ChainId, body: &Challenged) -> Result<Found, Reaso
     Ok(Found { answer: Some((answer.value().device_class, right)), challenge })
 }
 
-/// The outcome of a challenge of a class with this rate.
-fn outcome(open: &Open, rate: u64, found: &Found, body: &Challenged) -> Outcome {
+/// The outcome of a challenge. A miner that registered another class meanwhile may sign for either; the time is that of the class
+/// it had, so that nobody gets out of a challenge by registering anew.
+fn outcome(state: &State, open: &Open, found: &Found, body: &Challenged) -> Outcome {
     let Some((class, right)) = found.answer else { return Outcome::Offline };
-    if class != open.class || !right {
+    let registered = locks::devices(state, &found.challenge.value().miner).class;
+    if !right || (class != open.class && class != registered) {
         return Outcome::WrongDevice;
     }
     let (seed, side, rounds) = (0, open.side, open.rounds);
     let operations = Work { seed, side, rounds }.operations();
     let took_us = body.answer_us.saturating_sub(body.network_us).saturating_sub(SLACK_US);
+    let rate = state.genesis_block().class(open.class).map_or(0, |class| class.rate);
     if u128::from(took_us).saturating_mul(rate.into()) > u128::from(operations).saturating_mul(PPM.into()) {
         Outcome::Slow
     } else {
@@ -264,11 +267,7 @@ fn outcome(open: &Open, rate: u64, found: &Found, body: &Challenged) -> Outcome 
 
 /// The outcome that a validator has to attest.
 pub fn judge(state: &State, open: &Open, body: &Challenged) -> Result<Outcome, Reason> {
-    Ok(outcome(open, rate(state, open.class), &examine(state.chain_id(), body)?, body))
-}
-
-fn rate(state: &State, class: u32) -> u64 {
-    state.genesis_block().class(class).map_or(0, |class| class.rate)
+    Ok(outcome(state, open, &examine(state.chain_id(), body)?, body))
 }
 
 /// Takes what a validator says about a challenge, or changes nothing.
@@ -287,7 +286,7 @@ pub(crate) fn note(
     let open = state.availability.get(&miner).and_then(|availability| availability.open.as_ref());
     let Some(open) = open.filter(|open| open.challenge(miner) == *challenge) else { return Err(unknown) };
     let place = open.place(&signer).ok_or(Reason::NotAsker { validator: signer, miner, height })?;
-    let (expected, got) = (outcome(open, rate(state, open.class), found, body), body.outcome);
+    let (expected, got) = (outcome(state, open, found, body), body.outcome);
     if expected != got {
         return Err(Reason::Outcome { expected, got });
     }
@@ -309,14 +308,13 @@ pub(crate) fn note(
 
 /// Whether a miner may name these devices.
 pub(crate) fn check_devices(state: &State, devices: Devices, serves: bool) -> Result<(), Reason> {
-    let named = devices.class > 0;
-    let known = state.genesis_block().class(devices.class).is_some();
+    let classes = &state.genesis_block().classes;
     // Where the genesis has no classes there is none to name; where it has, a miner in service names one.
-    if if named { known } else { !serves || state.genesis_block().classes.is_empty() } {
-        Ok(())
-    } else {
-        Err(Reason::DeviceClass(devices.class))
-    }
+    let allowed = match devices.class {
+        0 => !serves || classes.is_empty(),
+        id => classes.iter().any(|class| class.id == id),
+    };
+    if allowed { Ok(()) } else { Err(Reason::DeviceClass(devices.class)) }
 }
 
 /// Notes the devices of a miner that registers.

@@ -348,6 +348,26 @@ fn a_wrong_device_loses_collateral_and_service_and_a_missed_challenge_loses_neit
 }
 
 #[test]
+fn who_registers_another_class_meanwhile_may_sign_for_either_and_has_the_time_of_the_one_before() {
+    let mut world = ready(|parameters| parameters.challenge_blocks = 10);
+    // The challenge is of class 1, which has twice the time of class 2.
+    world.commit(vec![]);
+    world.commit(vec![register(&world, 0, Devices { class: 2, count: 1 })]);
+    let say = |device_class, answer_us, outcome| {
+        let challenge = set(&world, &validator(0), 0);
+        let answer = ChallengeAnswer { device_class, ..right(&world, &challenge) };
+        let answer = miner(0).sign(&world.chain, answer).into_envelope();
+        let body = Challenged { answer_us, ..report(&challenge, Some(answer), outcome) };
+        world.propose(&[world.next(&validator(0), Body::Challenged(body))]).included.len() == 1
+    };
+    for class in [1, 2] {
+        assert!(say(class, WINDOW_US, Outcome::Online));
+        assert!(say(class, WINDOW_US + 1, Outcome::Slow));
+    }
+    assert!(say(3, 1, Outcome::WrongDevice));
+}
+
+#[test]
 fn classes_are_those_of_the_genesis() {
     let mut world = ready(|_| ());
     let refused = |devices| matches!(world.refusal(register(&world, 2, devices)), Reason::DeviceClass(_));
