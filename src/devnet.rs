@@ -145,6 +145,8 @@ async fn serve(
             keys.join("model.assay").into_os_string(),
             "--keys".into(),
             keys.into_os_string(),
+            "--device-class".into(),
+            layout::CLASS.id.to_string().into(),
         ];
         processes.push(Process::start(name, line, log)?);
     }

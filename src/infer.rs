@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use assay_proto::client::ModelEntry;
-use assay_proto::job::Job;
+use assay_proto::job::{Job, Tier};
 use assay_proto::{ChainId, ModelId, SecretKey};
 use assay_verifier::proof::VerifyingKey;
 
@@ -55,6 +55,9 @@ pub struct Arguments {
     /// Milliseconds that a miner has for output and proof
     #[arg(long, default_value_t = 60_000)]
     deadline_ms: u64,
+    /// How urgent it is: economy, standard or priority; the price must be at least what the chain asks for that tier
+    #[arg(long, default_value_t = Tier::Standard)]
+    tier: Tier,
     /// Seconds to wait for the whole job
     #[arg(long, default_value_t = 600)]
     patience: u64,
@@ -104,6 +107,7 @@ async fn ask(arguments: Arguments, secret: SecretKey, pinned: Option<Trusted>) -
         nonce: account.job_nonce.checked_add(1).context("the account has no job nonce left")?,
         max_price: arguments.max_price,
         deadline_ms: arguments.deadline_ms,
+        tier: arguments.tier,
     };
     let job = secret.sign(&account.chain_id, job);
     let stream = client.infer(&account.chain_id, &job).await?;

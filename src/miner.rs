@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use assay_proto::client::{Client, ClientError, ClientOptions, ClientTls};
+use assay_proto::transaction::Devices;
 use assay_proto::{ChainId, SecretKey};
 use assay_prover::backend::{Backend, Choice};
 use assay_prover::cpu::CpuWorker;
@@ -69,6 +70,12 @@ pub struct Arguments {
     /// MiB of the device's memory that may be taken [default: all]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     device_memory: Option<u32>,
+    /// Device class of this chain that the device is of, for validators to challenge; 0: none
+    #[arg(long, default_value_t = 0)]
+    device_class: u32,
+    /// Number of devices of this class
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    devices: u32,
     #[command(flatten)]
     logs: Logs,
 }
@@ -102,8 +109,16 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>)
         anyhow::ensure!(chain_id == *expected, "the validator is on chain {chain_id}, expected {expected}");
     }
     let models = worker.models();
-    let config =
-        MinerConfig { listen: arguments.listen, chain_id: chain_id.clone(), queue_capacity: arguments.queue };
+    let devices = match arguments.device_class {
+        0 => Devices::default(),
+        class => Devices { class, count: arguments.devices },
+    };
+    let config = MinerConfig {
+        listen: arguments.listen,
+        chain_id: chain_id.clone(),
+        queue_capacity: arguments.queue,
+        devices,
+    };
     let (certificate, key) = (&arguments.serve_cert, &arguments.serve_key);
     let (miner, scheme) = match (certificate, key) {
         (Some(certificate), Some(key)) => {
@@ -115,7 +130,7 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>)
     writeln!(std::io::stdout(), "listening on {}", miner.local_addr())?;
     let endpoint = arguments.public.unwrap_or_else(|| format!("{scheme}://{}", miner.local_addr()));
     let registration =
-        Registration { validator: arguments.validator, tls, chain_id, endpoint, models, patience };
+        Registration { validator: arguments.validator, tls, chain_id, endpoint, models, devices, patience };
     let registered = tokio::select! {
         stopped = &mut stop => { stopped?; None }
         registered = register(&registration, &secret) => Some(registered),

@@ -20,7 +20,7 @@ use assay_proto::receipt::Verdict;
 use assay_proto::{ChainId, Epoch, Height, PublicKey};
 use assay_validator::broker::assignment::{Candidate, Draw, choose};
 use assay_verifier::certificate::ValidatorSet;
-use assay_verifier::epoch;
+use assay_verifier::epoch::{self, Standing};
 use assay_verifier::scores::{Ballot, Consensus, Revealed, Tally, end_epoch};
 use assay_verifier::state::Miner;
 use serde::Serialize;
@@ -256,6 +256,7 @@ impl World {
             validators: validators.collect(),
             accounts: vec![],
             parameters,
+            classes: vec![],
         };
         Self {
             seed,
@@ -289,8 +290,9 @@ impl World {
             self.work(jobs);
             let consensus = Consensus::of(&self.parameters, &self.set, &self.miners, &self.ballots);
             let at = (Epoch(number), height);
+            let standing = Standing { miners: &self.miners, availability: &BTreeMap::new() };
             let report =
-                epoch::close(&self.parameters, at, self.supply, &self.set, &self.miners, consensus.as_ref());
+                epoch::close(&self.parameters, at, self.supply, &self.set, standing, consensus.as_ref());
             self.supply += report.minted();
             end_epoch(&mut self.ballots, Epoch(number), consensus.as_ref());
             for (key, course) in &mut miners {

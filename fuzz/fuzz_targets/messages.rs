@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use assay_fuzz::CHAIN;
 use assay_proto::block::{Block, BlockHeader, CommitCertificate, CommittedBlock};
+use assay_proto::challenge::{Challenge, ChallengeAnswer};
 use assay_proto::genesis::Genesis;
-use assay_proto::job::{Job, Output, Proof};
+use assay_proto::job::{Job, Output, Proof, Tier};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::Receipt;
 use assay_proto::record::RecordProof;
@@ -61,6 +62,8 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
     message::<Job>(bytes);
     message::<Output>(bytes);
     message::<Proof>(bytes);
+    message::<Challenge>(bytes);
+    message::<ChallengeAnswer>(bytes);
     message::<Receipt>(bytes);
     message::<Transaction>(bytes);
     message::<BlockHeader>(bytes);
@@ -92,6 +95,7 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
         text::<BlockHash>(written);
         text::<Root>(written);
         text::<ChainId>(written);
+        text::<Tier>(written);
         let _ = SecretKey::from_hex(written);
     }
 });

@@ -119,24 +119,28 @@ fn chain() -> Chain {
         validators: vec![GenesisValidator { public_key: validator.public_key(), power: 1 }],
         accounts: vec![GenesisAccount { public_key: client.public_key(), balance: 1000 }],
         parameters: Parameters { tempo: 2, ..Parameters::default() },
+        classes: Vec::new(),
     };
 
     let model_id = ModelId(HONEST.prover.model_id().0);
     let sign =
         |secret: &SecretKey, nonce, body| secret.sign(&chain, Transaction { nonce, body }).into_envelope();
     let verifying_key = HONEST.verifying_key.clone();
-    let model = RegisterModel {
-        model_id,
-        name: "dense".into(),
-        verifying_key,
-        proof_system: ProofSystem::Groth16,
+    let model =
+        RegisterModel { model_id, name: "dense".into(), verifying_key, proof_system: ProofSystem::Groth16 };
+    let registration = RegisterMiner {
+        endpoint: "http://miner:1".into(),
+        model_ids: vec![model_id],
+        devices: Default::default(),
     };
-    let registration = RegisterMiner { endpoint: "http://miner:1".into(), model_ids: vec![model_id] };
 
     let trace = HONEST.prover.graph().run(&[INPUT.to_vec()]).expect("the input fits");
     let graph = HONEST.prover.graph();
     let (inputs, outputs) = (trace.inputs(graph), trace.outputs(graph));
-    let job = client.sign(&chain, Job { model_id, inputs, nonce: 1, max_price: 10, deadline_ms: 1000 });
+    let job = client.sign(
+        &chain,
+        Job { model_id, inputs, nonce: 1, max_price: 10, deadline_ms: 1000, tier: Default::default() },
+    );
     let job_id = job.id(&chain);
     let binding = job_binding(&chain, &job_id, &miner.public_key());
     let (_, proof) = HONEST.prover.prove(&trace, binding, &[]).expect("honest");

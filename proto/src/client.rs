@@ -131,6 +131,8 @@ pub struct AccountEntry {
     pub miner: Option<MinerEntry>,
     /// What it has locked.
     pub locks: Vec<LockEntry>,
+    /// Base units that are held for its jobs in progress.
+    pub held: u64,
 }
 
 /// Base units that an account has locked for one purpose.
@@ -300,6 +302,7 @@ impl Client {
             nonce: response.nonce,
             job_nonce: response.job_nonce,
             miner: response.miner.map(miner).transpose()?,
+            held: response.held,
             locks: each(response.locks, "locks of an account", limits::LOCKS, lock)?,
         })
     }

@@ -109,6 +109,26 @@ parameters! {
     liquid_high_ppm = 0, 0 => limits::PPM;
     /// Steepness of the sigmoid between the two, parts per million.
     liquid_steepness_ppm = 10_000_000, 0 => limits::STEEPNESS_PPM;
+    /// Chance of a miner to be challenged at a block, parts per million; 0: nobody is.
+    challenge_ppm = 0, 0 => limits::PPM;
+    /// Validators that are to ask one miner.
+    challenge_validators = 3, 0 => limits::CHALLENGE_VALIDATORS;
+    /// Side of the matrices of a challenge, one of [`limits::CHALLENGE_SIDES`].
+    challenge_side = 256, 0 => 4096;
+    /// Products of a challenge.
+    challenge_rounds = 8, 0 => limits::CHALLENGE_ROUNDS;
+    /// Blocks in which outcomes of a challenge are taken.
+    challenge_blocks = 20, 0 => limits::CHALLENGE_BLOCKS;
+    /// Share of a miner's performance that its availability decides, parts per million; 0: none.
+    availability_ppm = 0, 0 => limits::PPM;
+    /// Blocks that a job's price is locked at most, where jobs are prepaid; 0: it is not locked.
+    hold_blocks = 10_000, 0 => limits::HOLD_BLOCKS;
+    /// Base units that a job of the standard tier costs at least.
+    price_floor = 0, 0 => limits::EMISSION;
+    /// Floor of the economy tier, parts per million of the standard tier's.
+    economy_price_ppm = 500_000, 0 => limits::TIER_PPM;
+    /// Floor of the priority tier, parts per million of the standard tier's.
+    priority_price_ppm = 2_000_000, 0 => limits::TIER_PPM;
 }
 
 /// A validator of the chain and its weight in votes.
@@ -118,6 +138,17 @@ pub struct GenesisValidator {
     pub public_key: PublicKey,
     /// Voting power, at least 1.
     pub power: u64,
+}
+
+/// A kind of device that miners have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceClass {
+    /// Its name, at least 1.
+    pub id: u32,
+    /// Multiply-adds a second that a device of it does at least; at least 1.
+    pub rate: u64,
+    /// Collateral of one device, parts per million of the parameter.
+    pub collateral_ppm: u64,
 }
 
 /// A balance that exists from the start.
@@ -142,6 +173,8 @@ pub struct Genesis {
     pub accounts: Vec<GenesisAccount>,
     /// Numbers of the rules.
     pub parameters: Parameters,
+    /// In ascending order of their ids; without any, miners name no devices.
+    pub classes: Vec<DeviceClass>,
 }
 
 impl Genesis {
@@ -158,6 +191,7 @@ impl Canonical for Genesis {
     const REPEATED: &'static [Repeated] = &[
         Repeated { what: "validators of a genesis", path: &[3], limit: limits::VALIDATORS },
         Repeated { what: "accounts of a genesis", path: &[4], limit: limits::GENESIS_ACCOUNTS },
+        Repeated { what: "device classes of a genesis", path: &[16], limit: limits::CLASSES },
     ];
 }
 
@@ -177,6 +211,10 @@ impl TryFrom<wire::Genesis> for Genesis {
             validators,
             accounts,
             parameters: required(wire.parameters, "parameters of a genesis")?,
+            classes: each(wire.classes, "device classes of a genesis", limits::CLASSES, |wire| {
+                let (id, rate, collateral_ppm) = (wire.id, wire.rate, wire.collateral_ppm);
+                Ok(DeviceClass { id, rate, collateral_ppm })
+            })?,
         };
         genesis.check()?;
         Ok(genesis)
@@ -202,7 +240,26 @@ impl Genesis {
         ranged("total voting power", power, 1, limits::TOTAL_POWER)?;
         let supply = sum(self.accounts.iter().map(|account| account.balance));
         ranged("total of the balances", supply, 0, u64::MAX >> 1)?;
+        if self.classes.len() > limits::CLASSES {
+            let (limit, got) = (limits::CLASSES, self.classes.len());
+            return Err(ProtoError::TooMany { what: "device classes of a genesis", limit, got });
+        }
+        if !self.classes.is_sorted_by(|a, b| a.id < b.id) {
+            return Err(ProtoError::NotCanonical {
+                what: "list of device classes (ascending ids, none twice)",
+            });
+        }
+        for class in &self.classes {
+            ranged("device class", class.id.into(), 1, u32::MAX.into())?;
+            ranged("rate of a device class", class.rate, 1, u64::MAX)?;
+            ranged("collateral of a device class in ppm", class.collateral_ppm, 0, limits::COLLATERAL_PPM)?;
+        }
         self.parameters.check()
+    }
+
+    /// The device class of this id.
+    pub fn class(&self, id: u32) -> Option<&DeviceClass> {
+        self.classes.iter().find(|class| class.id == id)
     }
 }
 
@@ -223,6 +280,21 @@ impl Parameters {
             let least = self.tempo.saturating_mul(2).saturating_add(2);
             ranged("unbonding_blocks", self.unbonding_blocks, least, limits::UNBONDING_BLOCKS)?;
         }
+        if self.challenge_ppm > 0 {
+            let side = self.challenge_side;
+            if !limits::CHALLENGE_SIDES.contains(&side) {
+                return Err(ProtoError::OutOfRange {
+                    what: "challenge_side (a power of 4)",
+                    lo: 16,
+                    hi: 4096,
+                    got: side,
+                });
+            }
+            let most = limits::CHALLENGE_ROW.checked_div(side.saturating_mul(side)).unwrap_or(0);
+            ranged("challenge_rounds", self.challenge_rounds, 1, most.min(limits::CHALLENGE_ROUNDS))?;
+            ranged("challenge_validators", self.challenge_validators, 1, limits::CHALLENGE_VALIDATORS)?;
+            ranged("challenge_blocks", self.challenge_blocks, 1, limits::CHALLENGE_BLOCKS)?;
+        }
         Ok(())
     }
 }
@@ -232,6 +304,10 @@ impl From<&Genesis> for wire::Genesis {
         let validator = |validator: &GenesisValidator| wire::GenesisValidator {
             public_key: validator.public_key.to_vec(),
             power: validator.power,
+        };
+        let class = |class: &DeviceClass| {
+            let DeviceClass { id, rate, collateral_ppm } = *class;
+            wire::DeviceClass { id, rate, collateral_ppm }
         };
         let account = |account: &GenesisAccount| wire::GenesisAccount {
             public_key: account.public_key.to_vec(),
@@ -243,6 +319,7 @@ impl From<&Genesis> for wire::Genesis {
             validators: genesis.validators.iter().map(validator).collect(),
             accounts: genesis.accounts.iter().map(account).collect(),
             parameters: Some((&genesis.parameters).into()),
+            classes: genesis.classes.iter().map(class).collect(),
         }
     }
 }

@@ -85,6 +85,11 @@ bytes32!(
     "root"
 );
 bytes32!(
+    /// Digest of a challenge's chain, signer, signature and payload.
+    ChallengeId,
+    "challenge id"
+);
+bytes32!(
     /// Stands for scores that are not shown yet.
     Commitment,
     "commitment"

@@ -14,6 +14,64 @@ use crate::id::{ChainId, JobId, ModelId, PublicKey};
 use crate::signing::{Payload, Signed};
 use crate::{limits, wire};
 
+/// How urgent a job is, and with it how dear at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Goes after the others.
+    Economy,
+    /// The common one.
+    #[default]
+    Standard,
+    /// Goes before the others.
+    Priority,
+}
+
+impl std::fmt::Display for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Economy => "economy",
+            Self::Standard => "standard",
+            Self::Priority => "priority",
+        })
+    }
+}
+
+impl std::str::FromStr for Tier {
+    type Err = ProtoError;
+
+    fn from_str(text: &str) -> Result<Self, ProtoError> {
+        match text {
+            "economy" => Ok(Self::Economy),
+            "standard" => Ok(Self::Standard),
+            "priority" => Ok(Self::Priority),
+            _ => Err(ProtoError::text("tier", "economy, standard or priority", text)),
+        }
+    }
+}
+
+impl From<Tier> for wire::Tier {
+    fn from(tier: Tier) -> Self {
+        match tier {
+            Tier::Economy => Self::Economy,
+            Tier::Standard => Self::Standard,
+            Tier::Priority => Self::Priority,
+        }
+    }
+}
+
+impl TryFrom<i32> for Tier {
+    type Error = ProtoError;
+
+    fn try_from(value: i32) -> Result<Self, ProtoError> {
+        match wire::Tier::try_from(value) {
+            Ok(wire::Tier::Economy) => Ok(Self::Economy),
+            Ok(wire::Tier::Standard) => Ok(Self::Standard),
+            Ok(wire::Tier::Priority) => Ok(Self::Priority),
+            Err(_) => Err(ProtoError::UnknownValue { what: "tier", got: value }),
+        }
+    }
+}
+
 /// What a client wants computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -27,6 +85,8 @@ pub struct Job {
     pub max_price: u64,
     /// Milliseconds from assignment until the proof, `1..=limits::DEADLINE_MS`.
     pub deadline_ms: u64,
+    /// How urgent it is.
+    pub tier: Tier,
 }
 
 /// A miner's answer, signed before it proves.
@@ -109,6 +169,7 @@ impl TryFrom<wire::Job> for Job {
             nonce: wire.nonce,
             max_price: wire.max_price,
             deadline_ms: ranged("deadline in ms", wire.deadline_ms, 1, limits::DEADLINE_MS)?,
+            tier: wire.tier.try_into()?,
         })
     }
 }
@@ -121,6 +182,7 @@ impl From<&Job> for wire::Job {
             nonce: job.nonce,
             max_price: job.max_price,
             deadline_ms: job.deadline_ms,
+            tier: wire::Tier::from(job.tier).into(),
         }
     }
 }

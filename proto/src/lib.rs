@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
+pub mod challenge;
 #[cfg(feature = "grpc")]
 pub mod client;
 pub mod codec;
 mod error;
 pub mod genesis;
+pub mod hold;
 mod id;
 pub mod job;
 pub mod limits;
@@ -22,6 +24,6 @@ pub mod wire;
 
 pub use codec::Canonical;
 pub use error::ProtoError;
-pub use id::{BlockHash, ChainId, Commitment, Epoch, Height, JobId, ModelId, PublicKey, Root};
+pub use id::{BlockHash, ChainId, ChallengeId, Commitment, Epoch, Height, JobId, ModelId, PublicKey, Root};
 pub use signing::{Envelope, Payload, SecretKey, Signature, Signed};
 pub use transaction::ProofSystem;

@@ -65,6 +65,31 @@ pub const GENESIS_ACCOUNTS: usize = 1 << 16;
 pub const REPORT_MINERS: usize = 1 << 14;
 /// Siblings of a record.
 pub const SIBLINGS: usize = 256;
+/// Device classes of a genesis.
+pub const CLASSES: usize = 64;
+/// Devices of one miner.
+pub const DEVICES: u64 = 1 << 16;
+/// Collateral of a device, share of the parameter.
+pub const COLLATERAL_PPM: u64 = 1000 * PPM;
+/// Sides of a challenge's matrices.
+pub const CHALLENGE_SIDES: [u64; 5] = [16, 64, 256, 1024, 4096];
+/// Products of a challenge.
+pub const CHALLENGE_ROUNDS: u64 = 1 << 10;
+/// Multiply-adds of one row of a challenge: `side^2 * rounds`.
+pub const CHALLENGE_ROW: u64 = 1 << 24;
+/// Validators that are to ask one miner.
+pub const CHALLENGE_VALIDATORS: u64 = 16;
+/// Blocks in which outcomes of a challenge are taken.
+pub const CHALLENGE_BLOCKS: u64 = 1 << 16;
+/// Payload of a challenge.
+pub const CHALLENGE_BYTES: usize = 128;
+/// Payload of an answer to a challenge.
+pub const ANSWER_BYTES: usize = 4096 * 8 + 64;
+/// Blocks that a job's price is locked.
+pub const HOLD_BLOCKS: u64 = 1 << 24;
+/// Share that one tier's price floor is of another's.
+pub const TIER_PPM: u64 = 1000 * PPM;
+
 /// Scores that a validator reveals in an epoch.
 pub const SCORES: usize = 1 << 10;
 /// Parts of one lock that leave at different heights.

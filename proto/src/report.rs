@@ -18,6 +18,16 @@ pub struct MinerEpoch {
     pub late: u64,
     /// Assignments that ended absent.
     pub absent: u64,
+    /// Challenges that ended online.
+    pub online: u64,
+    /// Challenges that ended slow.
+    pub slow: u64,
+    /// Challenges that ended with the wrong device.
+    pub wrong_device: u64,
+    /// Challenges that ended offline.
+    pub offline: u64,
+    /// Availability that the challenges showed, parts per million; 1 where there were none.
+    pub availability_ppm: u64,
     /// Mean quality of its verified assignments, parts per million.
     pub quality_ppm: u64,
     /// Reputation after this epoch, parts per million.
@@ -96,6 +106,11 @@ impl TryFrom<wire::EpochReport> for EpochReport {
                 invalid: row.invalid,
                 late: row.late,
                 absent: row.absent,
+                online: row.online,
+                slow: row.slow,
+                wrong_device: row.wrong_device,
+                offline: row.offline,
+                availability_ppm: ppm("availability in ppm", row.availability_ppm)?,
                 quality_ppm: ppm("quality in ppm", row.quality_ppm)?,
                 reputation_ppm: ppm("reputation in ppm", row.reputation_ppm)?,
                 consensus_ppm: ppm("consensus in ppm", row.consensus_ppm)?,
@@ -126,6 +141,11 @@ impl From<&EpochReport> for wire::EpochReport {
             invalid: row.invalid,
             late: row.late,
             absent: row.absent,
+            online: row.online,
+            slow: row.slow,
+            wrong_device: row.wrong_device,
+            offline: row.offline,
+            availability_ppm: row.availability_ppm,
             quality_ppm: row.quality_ppm,
             reputation_ppm: row.reputation_ppm,
             incentive_ppm: row.incentive_ppm,

@@ -1,7 +1,11 @@
 //! Changes of the ledger, signed by the account that they speak for.
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::challenge::Challenged;
 use crate::codec::{Canonical, Repeated, each, ranged};
 use crate::error::ProtoError;
+use crate::hold::{Hold, Release};
 use crate::id::{ModelId, PublicKey};
 use crate::receipt::Receipt;
 use crate::scores::{CommitScores, RevealScores};
@@ -41,6 +45,12 @@ pub enum Body {
     CommitScores(CommitScores),
     /// A validator shows the scores that it sealed.
     RevealScores(RevealScores),
+    /// A validator attests of a challenge that it was to set.
+    Challenged(Challenged),
+    /// A validator locks a job's price before it assigns the job.
+    Hold(Hold),
+    /// A validator gives a job's price back.
+    Release(Release),
 }
 
 /// How a model's answers are proven.
@@ -115,6 +125,17 @@ pub struct RegisterMiner {
     pub endpoint: String,
     /// Models that it serves, each once; none takes the miner out of service.
     pub model_ids: Vec<ModelId>,
+    /// What it computes with.
+    pub devices: Devices,
+}
+
+/// Devices of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct Devices {
+    /// A class of the genesis; 0: none.
+    pub class: u32,
+    /// How many; 0 if and only if there is no class.
+    pub count: u32,
 }
 
 /// Pays from the signer's account.
@@ -202,6 +223,9 @@ impl TryFrom<wire::Transaction> for Transaction {
             wire::transaction::Body::Unlock(body) => Body::Unlock(body.try_into()?),
             wire::transaction::Body::CommitScores(body) => Body::CommitScores(body.try_into()?),
             wire::transaction::Body::RevealScores(body) => Body::RevealScores(body.try_into()?),
+            wire::transaction::Body::Challenged(body) => Body::Challenged(body.try_into()?),
+            wire::transaction::Body::Hold(body) => Body::Hold(body.try_into()?),
+            wire::transaction::Body::Release(body) => Body::Release(body.try_into()?),
         };
         Ok(Self { nonce: wire.nonce, body })
     }
@@ -220,6 +244,9 @@ impl From<&Transaction> for wire::Transaction {
             Body::Unlock(body) => wire::transaction::Body::Unlock(body.into()),
             Body::CommitScores(body) => wire::transaction::Body::CommitScores(body.into()),
             Body::RevealScores(body) => wire::transaction::Body::RevealScores(body.into()),
+            Body::Challenged(body) => wire::transaction::Body::Challenged(body.into()),
+            Body::Hold(body) => wire::transaction::Body::Hold(body.into()),
+            Body::Release(body) => wire::transaction::Body::Release(body.into()),
         };
         Self { nonce: transaction.nonce, body: Some(body) }
     }
@@ -263,11 +290,13 @@ impl TryFrom<wire::RegisterMiner> for RegisterMiner {
         let model_ids = each(wire.model_ids, what, limits::MODELS_PER_MINER, |id| id.as_slice().try_into())?;
         let mut sorted: Vec<ModelId> = model_ids.clone();
         sorted.sort_unstable();
-        if sorted.is_sorted_by(|a, b| a < b) {
-            Ok(Self { endpoint: wire.endpoint, model_ids })
-        } else {
-            Err(ProtoError::Duplicate { what: "model of a miner" })
+        if !sorted.is_sorted_by(|a, b| a < b) {
+            return Err(ProtoError::Duplicate { what: "model of a miner" });
         }
+        let (class, count) = (wire.device_class, wire.devices);
+        let (least, most) = if class == 0 { (0, 0) } else { (1, limits::DEVICES) };
+        ranged("number of devices", count.into(), least, most)?;
+        Ok(Self { endpoint: wire.endpoint, model_ids, devices: Devices { class, count } })
     }
 }
 
@@ -276,6 +305,8 @@ impl From<&RegisterMiner> for wire::RegisterMiner {
         Self {
             endpoint: body.endpoint.clone(),
             model_ids: body.model_ids.iter().map(ModelId::to_vec).collect(),
+            device_class: body.devices.class,
+            devices: body.devices.count,
         }
     }
 }

@@ -197,6 +197,14 @@ impl fmt::Display for Accelerator {
     }
 }
 
+/// Multiply-adds a second of one core in the reference, measured on a few million of them.
+pub fn processor_rate() -> u64 {
+    let work = Work { seed: 1, side: 64, rounds: 16 };
+    let began = Instant::now();
+    std::hint::black_box(work.reference());
+    (work.operations() as f64 / began.elapsed().as_secs_f64().max(1e-9)) as u64
+}
+
 /// Multiply-adds a second of a device that computes right.
 fn measured(gpu: &Gpu) -> Result<u64, BackendError> {
     let mut work = Work { seed: 0x61_73_73_61_79, side: 64, rounds: 4 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use assay_circuits::ir::ModelId;
 use assay_cuda_kernels::DeviceError;
 
-use crate::backend::Accelerator;
+use crate::backend::{Accelerator, Work};
 use crate::cpu::{CpuWorker, Run};
 use crate::network::{Network, NetworkError};
 use crate::prover::Prover;
@@ -59,6 +59,19 @@ impl Worker for CudaWorker {
 
     fn backend(&self) -> String {
         self.accelerator.to_string()
+    }
+
+    fn work(&self, work: &Work) -> Result<Vec<i64>, WorkerError> {
+        let failed = |error: DeviceError| {
+            self.accelerator.failed(&error);
+            WorkerError::Failed(error.to_string())
+        };
+        let gpu = self.accelerator.device().map_err(|error| WorkerError::Failed(error.to_string()))?;
+        gpu.work(work).map_err(failed)
+    }
+
+    fn rate(&self) -> u64 {
+        self.accelerator.rate()
     }
 
     fn infer(&self, model: &ModelId, inputs: &[Vec<i32>]) -> Result<Inference, WorkerError> {

@@ -3,6 +3,7 @@
 //! ```text
 //! ticket     one a job, from admission until its stream ends; at most `capacity`, the next is refused
 //! inference  one at a time, in order of arrival; never waits for a proof
+//! challenge  takes turns with inferences, at most 8 of them wait; needs no ticket, so that a full queue is not an absence
 //! proving    one at a time, in order of arrival: a proof uses every core, so two at once finish no sooner
 //! ```
 
@@ -17,6 +18,17 @@ pub struct Queue {
     room: Arc<Semaphore>,
     inference: Arc<Semaphore>,
     proving: Arc<Semaphore>,
+    challenges: Arc<Semaphore>,
+}
+
+/// Challenges that are computed or wait.
+pub const CHALLENGES: u16 = 8;
+
+/// A challenge's place; dropping it makes room.
+#[derive(Debug)]
+pub struct Waiting {
+    place: OwnedSemaphorePermit,
+    inference: Arc<Semaphore>,
 }
 
 /// A job's place in the queue; dropping it makes room.
@@ -30,13 +42,15 @@ pub struct Ticket {
 #[derive(Debug)]
 pub struct Turn {
     _permit: OwnedSemaphorePermit,
+    /// Of a challenge, which has no ticket.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// Every place is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the queue is full: {capacity} jobs")]
+#[error("the queue is full: {capacity} places")]
 pub struct Full {
-    /// Jobs that the queue holds.
+    /// Places that it has.
     pub capacity: u32,
 }
 
@@ -48,6 +62,7 @@ impl Queue {
             room: Arc::new(Semaphore::new(usize::from(capacity))),
             inference: Arc::new(Semaphore::new(1)),
             proving: Arc::new(Semaphore::new(1)),
+            challenges: Arc::new(Semaphore::new(usize::from(CHALLENGES))),
         }
     }
 
@@ -56,6 +71,14 @@ impl Queue {
         match Arc::clone(&self.room).try_acquire_owned() {
             Ok(place) => Ok(Ticket { _place: place, queue: self.clone() }),
             Err(_) => Err(Full { capacity: self.capacity }),
+        }
+    }
+
+    /// Takes a place for a challenge, or says at once that there is none.
+    pub fn challenge(&self) -> Result<Waiting, Full> {
+        match Arc::clone(&self.challenges).try_acquire_owned() {
+            Ok(place) => Ok(Waiting { place, inference: Arc::clone(&self.inference) }),
+            Err(_) => Err(Full { capacity: CHALLENGES.into() }),
         }
     }
 
@@ -83,10 +106,17 @@ impl Ticket {
     }
 }
 
+impl Waiting {
+    /// Waits for the turn to compute.
+    pub async fn wait(self) -> Turn {
+        Turn { _place: Some(self.place), ..Turn::of(&self.inference).await }
+    }
+}
+
 impl Turn {
     async fn of(semaphore: &Arc<Semaphore>) -> Self {
         match Arc::clone(semaphore).acquire_owned().await {
-            Ok(permit) => Self { _permit: permit },
+            Ok(permit) => Self { _permit: permit, _place: None },
             // The semaphores live as long as the queue and are never closed.
             Err(_) => std::future::pending().await,
         }
@@ -112,6 +142,25 @@ mod tests {
         drop(first);
         assert_eq!(queue.length(), 1);
         queue.enter().expect("room again");
+    }
+
+    #[tokio::test]
+    async fn challenges_take_turns_with_inferences_and_need_no_ticket() {
+        let queue = Queue::new(1);
+        let ticket = queue.enter().expect("the only place");
+        let inference = ready(ticket.inference()).await.expect("the turn");
+        let mut waiting: Vec<Waiting> = (0..8).map(|_| queue.challenge().expect("a place")).collect();
+        assert_eq!(queue.challenge().expect_err("full"), Full { capacity: 8 });
+        let first = tokio::spawn(waiting.remove(0).wait());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!first.is_finished());
+        drop(inference);
+        let turn = first.await.expect("the turn");
+        assert!(ready(ticket.inference()).await.is_none());
+        // A place is taken until the turn ends.
+        assert!(queue.challenge().is_err());
+        drop(turn);
+        assert!(queue.challenge().is_ok());
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@
 //! Work whose caller leaves meanwhile is finished, its result dropped: computation cannot be interrupted.
 //! Inference takes turns apart from proving, so a short answer never waits for another job's proof.
 
+mod challenge;
 mod registration;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use assay_circuits::ir::ModelId;
 use assay_proto::job::{Job, Output, Proof, job_binding};
+use assay_proto::transaction::Devices;
 use assay_proto::wire::miner_server::{Miner as MinerRpc, MinerServer};
 use assay_proto::{ChainId, Envelope, JobId, SecretKey, Signed, limits, wire};
 use tokio::net::TcpListener;
@@ -56,6 +58,8 @@ pub struct MinerConfig {
     pub chain_id: ChainId,
     /// Jobs that are held at a time, the one being worked on included; at least 1.
     pub queue_capacity: u16,
+    /// What it computes with, as it registers them; without any, challenges are refused.
+    pub devices: Devices,
 }
 
 /// Why a miner does not start or stops.
@@ -129,8 +133,16 @@ impl Miner {
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let local_addr = listener.local_addr().map_err(listen)?;
         let (reporter, health) = tonic_health::server::health_reporter();
-        let service =
-            Service { key, chain: config.chain_id, worker, queue: Queue::new(config.queue_capacity) };
+        let measuring = Arc::clone(&worker);
+        let rate = tokio::task::spawn_blocking(move || measuring.rate()).await;
+        let service = Service {
+            key,
+            chain: config.chain_id,
+            worker,
+            queue: Queue::new(config.queue_capacity),
+            devices: config.devices,
+            rate: rate.map_err(|_| ServiceError::Task)?,
+        };
         let miner = MinerServer::new(Endpoint(Arc::new(service)))
             .max_decoding_message_size(limits::MESSAGE_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES);
@@ -199,6 +211,9 @@ struct Service {
     chain: ChainId,
     worker: Arc<dyn Worker>,
     queue: Queue,
+    devices: Devices,
+    /// Multiply-adds a second.
+    rate: u64,
 }
 
 /// The messages of one call. Its place in the queue is taken until they are sent or the caller has gone, so that
@@ -231,7 +246,17 @@ impl MinerRpc for Endpoint {
             queue_length: self.0.queue.length(),
             queue_capacity: self.0.queue.capacity(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            device_class: self.0.devices.class,
+            devices: self.0.devices.count,
+            rate: self.0.rate,
         }))
+    }
+
+    async fn challenge(
+        &self,
+        request: Request<wire::ChallengeRequest>,
+    ) -> Result<Response<wire::ChallengeResponse>, Status> {
+        Ok(Response::new(self.0.challenge(request.into_inner()).await?))
     }
 
     type ExecuteStream = Answers;
@@ -266,9 +291,7 @@ impl MinerRpc for Endpoint {
 impl Service {
     /// Accepts a job of this chain that its client signed, for a model that is served here.
     fn open(&self, request: wire::ExecuteRequest) -> Result<Signed<Job>, Status> {
-        if request.chain_id != self.chain.as_str() {
-            return Err(Status::invalid_argument(format!("chain id: expected {}, got another", self.chain)));
-        }
+        self.check_chain(&request.chain_id)?;
         let signed = request.job.ok_or_else(|| Status::invalid_argument("the job is missing"))?;
         let invalid = |error: assay_proto::ProtoError| Status::invalid_argument(error.to_string());
         let job = Envelope::try_from(signed).map_err(invalid)?.open::<Job>(&self.chain).map_err(invalid)?;
@@ -278,6 +301,13 @@ impl Service {
         } else {
             Err(status(&WorkerError::UnknownModel(model)))
         }
+    }
+
+    fn check_chain(&self, got: &str) -> Result<(), Status> {
+        if got == self.chain.as_str() {
+            return Ok(());
+        }
+        Err(Status::invalid_argument(format!("chain id: expected {}, got another", self.chain)))
     }
 
     /// Sends the output, then the proof. Dropping the future abandons what has not begun.

@@ -10,6 +10,8 @@ use std::any::Any;
 
 use assay_circuits::ir::ModelId;
 
+use crate::backend::{Work, processor_rate};
+
 /// Runs models and proves what it ran. Calls block and may use every core.
 pub trait Worker: Send + Sync + 'static {
     /// Models that it can run and prove.
@@ -17,6 +19,17 @@ pub trait Worker: Send + Sync + 'static {
 
     /// What it runs on: "cpu", or the name of the device.
     fn backend(&self) -> String;
+
+    /// Computes a seeded work on what it runs on: the last matrix, row by row. It says that it cannot rather than compute
+    /// elsewhere.
+    fn work(&self, work: &Work) -> Result<Vec<i64>, WorkerError> {
+        Ok(work.reference())
+    }
+
+    /// Multiply-adds a second of what it runs on, as it measures them.
+    fn rate(&self) -> u64 {
+        processor_rate()
+    }
 
     /// Runs a model on one tensor a port, in row-major order.
     fn infer(&self, model: &ModelId, inputs: &[Vec<i32>]) -> Result<Inference, WorkerError>;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use assay_circuits::ir::Graph;
 use assay_circuits::samples;
 use assay_proto::ChainId;
-use assay_proto::genesis::Parameters;
+use assay_proto::genesis::{DeviceClass, Parameters};
 use assay_prover::groth16::{Secret, setup};
 use assay_validator::Config;
 use assay_validator::config::PeerConfig;
@@ -21,6 +21,21 @@ use crate::{key, model, output, tensors};
 const CHAIN: &str = "test-devnet";
 /// Base units of the client.
 const BALANCE: u64 = 1_000_000_000;
+
+/// The class of its miners' devices: so slow that a busy machine is of it too.
+pub const CLASS: DeviceClass = DeviceClass { id: 1, rate: 1_000_000, collateral_ppm: 1_000_000 };
+
+/// Devices are challenged, and what that shows counts.
+fn parameters() -> Parameters {
+    let (challenge_side, challenge_rounds) = (64, 8);
+    Parameters {
+        challenge_ppm: 100_000,
+        challenge_side,
+        challenge_rounds,
+        availability_ppm: 500_000,
+        ..Parameters::default()
+    }
+}
 
 /// A network.
 #[derive(Serialize, Deserialize)]
@@ -104,8 +119,9 @@ impl Network {
         let chain_id = ChainId::new(CHAIN)?;
         let powers: Vec<_> = secrets.iter().map(|secret| (secret.public_key(), 1)).collect();
         let accounts = vec![(client.public_key(), BALANCE)];
+        let classes = vec![CLASS];
         let genesis =
-            init::genesis(chain_id.clone(), init::sorted(&powers)?, accounts, Parameters::default())?;
+            init::genesis(chain_id.clone(), init::sorted(&powers)?, accounts, parameters(), classes)?;
         for (index, secret) in secrets.iter().enumerate() {
             let home = Home(dir.join(format!("validator-{index}")));
             home.claim()?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
-use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
+use assay_proto::genesis::{DeviceClass, Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::{Canonical, ChainId, PublicKey, SecretKey, limits};
 
 use super::Home;
@@ -57,6 +57,10 @@ pub struct Arguments {
     /// verifier/README.md
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = number)]
     numbers: Vec<(String, u64)>,
+    /// A class of devices of a new chain: its number, multiply-adds a second that a device of it does at least, and its
+    /// collateral in parts per million of the parameter; may be repeated
+    #[arg(long = "class", value_name = "ID=RATE,PPM", value_parser = class)]
+    classes: Vec<DeviceClass>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -125,7 +129,9 @@ fn new_chain(arguments: &Arguments, accounts: Vec<(PublicKey, u64)>, own: Public
     parameters.check()?;
     let chain_id = arguments.chain_id.clone().context("a new chain needs a name")?;
     let validators = [arguments.validators.as_slice(), &[(own, arguments.power)]].concat();
-    genesis(chain_id, sorted(&validators)?, accounts, parameters)
+    let mut classes = arguments.classes.clone();
+    classes.sort_by_key(|class| class.id);
+    genesis(chain_id, sorted(&validators)?, accounts, parameters, classes)
 }
 
 /// A genesis of now. Keys ascend.
@@ -134,6 +140,7 @@ pub fn genesis(
     validators: Vec<(PublicKey, u64)>,
     accounts: Vec<(PublicKey, u64)>,
     parameters: Parameters,
+    classes: Vec<DeviceClass>,
 ) -> Result<Genesis> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let validator = |(public_key, power)| GenesisValidator { public_key, power };
@@ -144,6 +151,7 @@ pub fn genesis(
         validators: validators.into_iter().map(validator).collect(),
         accounts: accounts.into_iter().map(account).collect(),
         parameters,
+        classes,
     };
     genesis.check()?;
     Ok(genesis)
@@ -188,6 +196,16 @@ fn account(text: &str) -> Result<(PublicKey, u64), String> {
     Ok((key, balance))
 }
 
+fn class(text: &str) -> Result<DeviceClass, String> {
+    let parsed = || {
+        let (id, numbers) = text.split_once('=')?;
+        let (rate, ppm) = numbers.split_once(',')?;
+        let (id, rate, collateral_ppm) = (id.parse().ok()?, rate.parse().ok()?, ppm.parse().ok()?);
+        Some(DeviceClass { id, rate, collateral_ppm })
+    };
+    parsed().ok_or_else(|| "expected ID=RATE,PPM".to_owned())
+}
+
 fn number(text: &str) -> Result<(String, u64), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=NUMBER")?;
     let value = value.parse().map_err(|_| format!("{value:?} is no number"))?;
@@ -222,6 +240,15 @@ mod tests {
         let twice = [(PublicKey([1; 32]), 5), (PublicKey([0; 32]), 1), (PublicKey([1; 32]), 6)];
         assert!(sorted(&twice).unwrap_err().to_string().contains("twice"));
         assert!(sorted(&twice[..2]).unwrap().is_sorted_by_key(|(key, _)| *key));
+    }
+
+    #[test]
+    fn classes_are_read_as_number_rate_and_collateral() {
+        let expected = DeviceClass { id: 3, rate: 5_000, collateral_ppm: 1_500_000 };
+        assert_eq!(class("3=5000,1500000"), Ok(expected));
+        for bad in ["", "3", "3=5000", "3=5000,", "3=5000,-1", "x=1,1"] {
+            assert!(class(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

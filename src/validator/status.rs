@@ -76,6 +76,7 @@ struct Account {
     nonce: u64,
     job_nonce: u64,
     locks: Vec<Lock>,
+    held: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     miner: Option<Miner>,
 }
@@ -160,9 +161,17 @@ impl From<&EpochReport> for Epoch {
 
 impl Account {
     fn new(key: &PublicKey, entry: AccountEntry) -> Self {
-        let AccountEntry { balance, nonce, job_nonce, miner, locks, chain_id: _, height: _ } = entry;
+        let AccountEntry { balance, nonce, job_nonce, miner, locks, held, chain_id: _, height: _ } = entry;
         let locks = locks.into_iter().map(Lock::from).collect();
-        Self { public_key: key.to_string(), balance, nonce, job_nonce, locks, miner: miner.map(Miner::from) }
+        Self {
+            public_key: key.to_string(),
+            balance,
+            nonce,
+            job_nonce,
+            locks,
+            held,
+            miner: miner.map(Miner::from),
+        }
     }
 }
 
@@ -210,6 +219,9 @@ impl Report {
                 for Leaving { height, amount } in leaving {
                     println!("leaving  {amount} of it at the end of block {height}");
                 }
+            }
+            if account.held > 0 {
+                println!("held     {} for jobs in progress", account.held);
             }
             if let Some(Miner { endpoint, model_ids, reputation_ppm, earned }) = &account.miner {
                 println!("miner    at {endpoint} for {} models", model_ids.len());

@@ -323,7 +323,8 @@ async fn giza_a_lying_miner_gets_nothing_printed_and_nothing_paid() {
     let url = validator.url();
     chain.register_model(&url);
     let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let config = MinerConfig { listen, chain_id: chain.chain_id(), queue_capacity: 4 };
+    let config =
+        MinerConfig { listen, chain_id: chain.chain_id(), queue_capacity: 4, devices: Default::default() };
     let (secret, liar) = (chain.secret("miner.key"), Liar(worker(&chain)));
     let models = liar.models();
     let miner = Miner::start(config, secret.clone(), Arc::new(liar)).await.expect("miner");
@@ -333,6 +334,7 @@ async fn giza_a_lying_miner_gets_nothing_printed_and_nothing_paid() {
         chain_id: ChainId::new(CHAIN).expect("chain id"),
         endpoint: format!("http://{}", miner.local_addr()),
         models,
+        devices: Default::default(),
         patience: std::time::Duration::from_secs(5),
     };
     register(&registration, &secret).await.expect("registered");

@@ -241,3 +241,71 @@ fn a_miner_at_https_is_asked_only_by_a_validator_that_trusts_its_certificate() {
     let ran = assay!("{} --wait-verified", chain.infer(&validator.url()));
     assert!(ran.code != Some(0) && ran.stderr.contains("NO_MINER"), "{ran:?}");
 }
+
+#[test]
+fn superagi_a_key_and_a_prepaid_balance_buy_verified_answers_with_receipts_and_a_running_balance() {
+    let chain = Chain::with("--set prepaid=1 --set price_floor=2");
+    let validator = chain.start();
+    let url = validator.url();
+    chain.register_model(&url);
+    let miner = chain.start_miner(&url);
+    let (key, x, client) = (chain.files.path("client.key"), chain.files.path("x.npy"), &chain.client);
+    // One deposit; everything else that the client signs is a job.
+    assay!("tx --endpoint {url} --key {key} deposit 7").ok();
+    let infer = format!("infer --endpoint {url} --model digits --input {x} --key {key}");
+    let account =
+        || assay!("validator status --endpoint {url} --account {client} --json").json()["account"].clone();
+    let mut left = 7;
+    // Micropayments, each for a verified answer whose signed receipt is in a block.
+    for (tier, price) in [("standard", 2), ("priority", 4), ("economy", 1)] {
+        let shown = assay!("{infer} --wait-verified --tier {tier} --max-price {price} --json").ok();
+        let shown = events(&shown);
+        let kinds: Vec<&str> = shown.iter().filter_map(|event| event["event"].as_str()).collect();
+        assert_eq!(kinds, ["verified", "committed"], "{tier}");
+        left -= price;
+        let account = account();
+        assert_eq!((&account["locks"][0]["amount"], &account["held"]), (&Value::from(left), &Value::from(0)));
+    }
+    assert_eq!(left, 0);
+    // No answer without money, and none below the floor of its tier.
+    let ran = assay!("{infer} --wait-verified --max-price 2");
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+    assay!("tx --endpoint {url} --key {key} deposit 10").ok();
+    assay!("{infer} --wait-verified --tier priority --max-price 3").refused("costs at least 4");
+    assert_eq!(account()["locks"][0]["amount"], 10);
+    let log = chain.files.path("log.assay");
+    assay!("validator export --endpoint {url} -o {log}").ok();
+    assert_eq!(assay!("audit {log} --json").json()["receipts"]["verified"], 3);
+    assert_eq!(miner.terminate(), Some(0));
+    assert_eq!(validator.terminate(), Some(0));
+}
+
+#[test]
+fn io_net_a_real_miner_shows_its_device_and_the_epoch_report_says_so() {
+    let challenges = "--set challenge_ppm=1000000 --set challenge_side=64 --set challenge_rounds=4";
+    let chain = Chain::with(&format!("{challenges} --set availability_ppm=500000 --class 1=1000000,0"));
+    let validator = chain.start();
+    let url = validator.url();
+    chain.register_model(&url);
+    let miner = chain.start_miner_with(&url, "--device-class 1 --devices 2");
+    assay!("{} --wait-verified", chain.infer(&url)).ok();
+    // Every block challenges, and every outcome is in a block: epochs end by themselves.
+    let began = std::time::Instant::now();
+    let report = loop {
+        let ran = assay!("epoch-report --endpoint {url} --json");
+        if ran.code == Some(0) {
+            let report = ran.json();
+            if report["miners"][0]["online"].as_u64() > Some(0) {
+                break report;
+            }
+        }
+        assert!(began.elapsed().as_secs() < 60, "no epoch with an outcome");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    };
+    let row = &report["miners"][0];
+    assert_eq!((&row["offline"], &row["wrong_device"]), (&Value::from(0), &Value::from(0)), "{row}");
+    let record = assay!("validator status --endpoint {url} --account {} --json", chain.miner).json();
+    assert_eq!(record["account"]["miner"]["model_ids"].as_array().map(Vec::len), Some(1));
+    assert_eq!(miner.terminate(), Some(0));
+    assert_eq!(validator.terminate(), Some(0));
+}

@@ -21,7 +21,9 @@ use assay_proto::scores::RevealScores;
 use assay_proto::signing::{Held, Payload};
 use assay_proto::transaction::{Body, Transaction};
 use assay_proto::vote::Equivocation;
-use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, JobId, PublicKey, SecretKey, Signed};
+use assay_proto::{
+    BlockHash, ChainId, Envelope, Epoch, Height, JobId, Payload, PublicKey, SecretKey, Signed,
+};
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};
 use assay_verifier::transition::{Candidate, Transition, apply};
@@ -273,6 +275,11 @@ impl Application {
         let state = self.state();
         let last = state.account(&self.public_key()).nonce;
         self.mempool.submit_own(last, |nonce| self.key.sign(state.chain_id(), Transaction { nonce, body }))
+    }
+
+    /// Signs a message of this validator's.
+    pub fn sign<T: Payload>(&self, value: T) -> Signed<T> {
+        self.key.sign(&self.chain_id(), value)
     }
 
     /// The salt of this validator's scores of an epoch.

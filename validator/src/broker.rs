@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! admit      signature, model, input, deadline, price; room; funds beside the jobs in progress; nonce   (admission)
-//! assign     a miner by reputation, with an exploration share                                           (assignment)
+//! hold       where jobs are prepaid: the price is locked on the ledger before anybody is assigned        (session)
+//! assign     in turn by tier (places), a miner by reputation, with an exploration share                 (assignment)
 //! exchange   Output, then Proof, each bounded in size and time                                          (exchange)
 //! judge      `verifier::receipt::judge`: the verdict of what came
 //! attest     a receipt of every assignment, durable before it is submitted                              (session)
@@ -35,6 +36,8 @@ use crate::stop::Stopped;
 use admission::{Admitted, Reservations};
 use places::Places;
 use session::Session;
+
+pub(crate) use exchange::{is_encrypted, miner_endpoint};
 
 /// Time that jobs in progress get to end when the node stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -89,6 +92,8 @@ pub enum FailureReason {
     MinersFailed,
     /// The answer was verified, its receipt was not committed.
     CommitFailed,
+    /// The price was not locked on the ledger; nobody was assigned.
+    NotHeld,
 }
 
 /// Takes jobs and sees them through.

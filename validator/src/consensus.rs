@@ -326,7 +326,14 @@ mod tests {
         let validators = (0..4).map(|n| GenesisValidator { public_key: key(n), power: 1 }).collect();
         let chain_id = ChainId::new("test-readiness").expect("chain id");
         let parameters = Parameters::default();
-        let genesis = Genesis { chain_id, time_ms: 0, validators, accounts: Vec::new(), parameters };
+        let genesis = Genesis {
+            chain_id,
+            time_ms: 0,
+            validators,
+            accounts: Vec::new(),
+            parameters,
+            classes: Vec::new(),
+        };
         let state = State::genesis(genesis).expect("a genesis");
         let ready = |logs: &[PeerLog]| {
             let peers = (1..).map(key).zip(logs.iter().copied()).collect();

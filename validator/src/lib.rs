@@ -3,6 +3,7 @@
 
 pub mod application;
 pub mod broker;
+mod challenges;
 pub mod clock;
 pub mod config;
 pub mod consensus;

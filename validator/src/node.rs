@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_proto::client::ClientTls;
 use assay_proto::genesis::Genesis;
 use assay_proto::{ChainId, PublicKey, SecretKey};
 use assay_validator_bft::{Engine, Settings, SigningState, Status};
@@ -21,7 +22,7 @@ use crate::mempool::Mempool;
 use crate::monitor::Monitor;
 use crate::stop::stopping;
 use crate::store::Store;
-use crate::{pem, retention, scoring, services, sync};
+use crate::{challenges, pem, retention, scoring, services, sync};
 
 /// Folder of the consensus engine, in that of the database.
 const CONSENSUS: &str = "consensus";
@@ -123,6 +124,8 @@ impl Node {
         let status = engine.status();
         let (told, ready) = watch::channel(false);
         tokio::spawn(consensus::listen(Arc::clone(&application), messages));
+        let miner_tls = pem::read(&config.broker.miner_ca)?.map(|ca| ClientTls { ca, identity: None });
+        tokio::spawn(challenges::run(Arc::clone(&application), miner_tls, ready.clone(), stopped.clone()));
         tokio::spawn(scoring::run(Arc::clone(&application), stopped.clone()));
         tokio::spawn(consensus::tell(Arc::clone(&application), engine.gossip_sender(), stopped.clone()));
         tokio::spawn(retention::forget(Arc::clone(&application), stopped.clone()));

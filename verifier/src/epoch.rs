@@ -6,7 +6,7 @@
 //! ```text
 //! quality of one verified assignment = min(1, latency_target / proof time)
 //! quality      = mean over the v verified                     availability = v / (v + l + a)
-//! performance  = availability * quality, 0 if x > 0
+//! performance  = availability * quality * factor, 0 if x > 0         factor: of its challenges, see `challenge`
 //! r'           = (1 - rate) r + rate * performance            r' = 0 if x > 0; r' = r without an assignment
 //! I_j          = sum of its qualities / sum of all qualities          incentive; or what the scores say, see `scores`
 //! D_i          = power_i / total power                                dividend; or what the scores say
@@ -26,6 +26,7 @@ use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
 use assay_proto::{Epoch, Height, PublicKey};
 
 use crate::certificate::ValidatorSet;
+use crate::challenge::{self, Availability, Counts};
 use crate::fixed::Fixed;
 use crate::scores::Consensus;
 use crate::state::{Miner, Work};
@@ -43,7 +44,7 @@ pub fn emission(parameters: &Parameters, epoch: Epoch, supply: u64) -> u64 {
 }
 
 /// A miner's reputation after an epoch with this work.
-pub fn reputation_ppm(parameters: &Parameters, before: u64, work: &Work) -> u64 {
+pub fn reputation_ppm(parameters: &Parameters, before: u64, work: &Work, challenges: &Counts) -> u64 {
     if work.invalid > 0 {
         return 0;
     }
@@ -53,10 +54,26 @@ pub fn reputation_ppm(parameters: &Parameters, before: u64, work: &Work) -> u64 
     }
     let availability = share(PPM, work.verified, answered);
     let performance = share(availability, mean_quality_ppm(work), PPM);
+    let performance = share(performance, challenge::factor_ppm(parameters, challenges), PPM);
     let rate = parameters.reputation_rate_ppm.min(PPM);
     let sum = u128::from(PPM.saturating_sub(rate)).saturating_mul(before.into())
         + u128::from(rate).saturating_mul(performance.into());
     u64::try_from(sum / u128::from(PPM)).unwrap_or(PPM).min(PPM)
+}
+
+/// Miners at the end of an epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// With their work.
+    pub miners: &'a BTreeMap<PublicKey, Miner>,
+    /// With what their challenges showed.
+    pub availability: &'a BTreeMap<PublicKey, Availability>,
+}
+
+impl Standing<'_> {
+    fn challenges(&self, miner: &PublicKey) -> Counts {
+        self.availability.get(miner).map_or_else(Counts::default, |availability| availability.counts)
+    }
 }
 
 /// Who earns what in the epoch that ends at `height`; verified work and power decide where there is no consensus.
@@ -65,16 +82,21 @@ pub fn close(
     (epoch, height): (Epoch, Height),
     supply: u64,
     validators: &ValidatorSet,
-    miners: &BTreeMap<PublicKey, Miner>,
+    standing: Standing<'_>,
     consensus: Option<&Consensus>,
 ) -> EpochReport {
     let emission = emission(parameters, epoch, supply);
     let rewarded: BTreeSet<&PublicKey> = consensus.into_iter().flat_map(Consensus::rewarded).collect();
-    let rows: Vec<(PublicKey, Work, u64)> = miners
+    let rows: Vec<(PublicKey, Work, u64)> = standing
+        .miners
         .iter()
-        .map(|(&key, miner)| (key, miner.work, reputation_ppm(parameters, miner.reputation_ppm, &miner.work)))
+        .map(|(&key, miner)| {
+            let challenges = standing.challenges(&key);
+            (key, miner.work, reputation_ppm(parameters, miner.reputation_ppm, &miner.work, &challenges))
+        })
         .filter(|(key, work, reputation)| {
-            *work != Work::default() || *reputation > 0 || rewarded.contains(key)
+            let seen = *work != Work::default() || standing.challenges(key) != Counts::default();
+            seen || *reputation > 0 || rewarded.contains(key)
         })
         .collect();
     let quality: u64 = rows.iter().fold(0, |sum, (_, work, _)| sum.saturating_add(work.quality_ppm_sum));
@@ -93,12 +115,18 @@ pub fn close(
         let by_scores = |(agreed, share): (Fixed, Fixed)| (agreed.to_ppm(), share.to_ppm());
         let (consensus_ppm, incentive_ppm) =
             consensus.map_or_else(by_work, |scores| by_scores(scores.miner(&miner)));
+        let challenges = standing.challenges(&miner);
         MinerEpoch {
             miner,
             verified: work.verified,
             invalid: work.invalid,
             late: work.late,
             absent: work.absent,
+            online: challenges.online,
+            slow: challenges.slow,
+            wrong_device: challenges.wrong_device,
+            offline: challenges.offline,
+            availability_ppm: challenge::availability_ppm(&challenges),
             quality_ppm: mean_quality_ppm(&work),
             reputation_ppm,
             consensus_ppm,

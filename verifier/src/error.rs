@@ -1,9 +1,12 @@
 //! Why a block, a transaction or a receipt does not count.
 
+use assay_proto::challenge::Outcome;
+use assay_proto::job::Tier;
 use assay_proto::receipt::Verdict;
 use assay_proto::transaction::Purpose;
 use assay_proto::{
-    BlockHash, ChainId, Commitment, Epoch, Height, JobId, ModelId, ProofSystem, ProtoError, PublicKey, Root,
+    BlockHash, ChainId, ChallengeId, Commitment, Epoch, Height, JobId, ModelId, ProofSystem, ProtoError,
+    PublicKey, Root,
 };
 
 use crate::proof::ProofError;
@@ -283,6 +286,85 @@ pub enum Reason {
     #[error("the chain has its greatest number of miners, {0}")]
     Miners(usize),
 
+    // Challenges.
+    /// No challenge of this miner is open that was drawn at this height.
+    #[error("miner {miner} has no open challenge of height {height} that asks this")]
+    ChallengeUnknown {
+        /// The miner.
+        miner: PublicKey,
+        /// The height in the challenge.
+        height: Height,
+    },
+    /// A validator that was not to ask, or that has said how it ended.
+    #[error(
+        "validator {validator} is not to say how miner {miner} took the challenge of height {height}, or has done so"
+    )]
+    NotAsker {
+        /// The validator.
+        validator: PublicKey,
+        /// The miner.
+        miner: PublicKey,
+        /// Of the challenge.
+        height: Height,
+    },
+    /// An answer to another challenge.
+    #[error("the answer is to challenge {got}, expected {expected}")]
+    ChallengeAnswer {
+        /// The challenge.
+        expected: ChallengeId,
+        /// The one it names.
+        got: ChallengeId,
+    },
+    /// Another outcome follows from the answer and its time.
+    #[error("the outcome is \"{got}\", the answer says \"{expected}\"")]
+    Outcome {
+        /// What the answer says.
+        expected: Outcome,
+        /// What the validator says.
+        got: Outcome,
+    },
+    /// A class that the genesis does not have, or none where one is needed.
+    #[error("device class {0} is none of this chain's, or a miner in service names none")]
+    DeviceClass(u32),
+
+    // Prices.
+    /// Less than the tier costs.
+    #[error("the price is {got}, a job of the {tier} tier costs at least {floor}")]
+    PriceFloor {
+        /// The job's.
+        tier: Tier,
+        /// Least price of it.
+        floor: u64,
+        /// The job's.
+        got: u64,
+    },
+    /// Jobs are not prepaid here, or prices are not locked.
+    #[error("prices of jobs are not locked on this chain")]
+    HoldNotTaken,
+    /// Two holds of one nonce.
+    #[error("the price of nonce {nonce} of client {client} is held by {broker} already")]
+    HoldExists {
+        /// The client.
+        client: PublicKey,
+        /// The job's nonce.
+        nonce: u64,
+        /// Who holds it.
+        broker: PublicKey,
+    },
+    /// Nothing to be paid or given back.
+    #[error("the price of nonce {nonce} of client {client} is not held by {broker}")]
+    HoldMissing {
+        /// The client.
+        client: PublicKey,
+        /// The job's nonce.
+        nonce: u64,
+        /// Who asks for it.
+        broker: PublicKey,
+    },
+    /// Too many at a time.
+    #[error("client {0} has its greatest number of held prices, {max}", max = crate::limits::HOLDS)]
+    Holds(PublicKey),
+
     // Equivocations.
     /// The messages do not hold, or one validator may have signed both.
     #[error("the evidence proves no equivocation")]
@@ -377,13 +459,13 @@ pub enum Reason {
     /// An output or a proof that is not a signed message of the protocol.
     #[error("the {what} of the miner")]
     Evidence {
-        /// "output" or "proof".
+        /// "output", "proof", "challenge" or "answer".
         what: &'static str,
         /// Why.
         source: ProtoError,
     },
-    /// An output or a proof by somebody else.
-    #[error("the {what} is signed by {got}, the miner is {expected}")]
+    /// Signed by somebody else.
+    #[error("the {what} is signed by {got}, expected {expected}")]
     EvidenceSigner {
         /// "output" or "proof".
         what: &'static str,

@@ -15,10 +15,12 @@
 mod accounts;
 pub mod audit;
 pub mod certificate;
+pub mod challenge;
 pub mod epoch;
 mod error;
 pub mod export;
 pub mod fixed;
+pub mod holds;
 pub mod inclusion;
 pub mod jobs;
 pub mod limits;
@@ -31,6 +33,7 @@ pub mod receipt;
 pub mod scores;
 pub mod snapshot;
 pub mod state;
+pub mod tiers;
 pub mod transition;
 pub mod yuma;
 

@@ -11,6 +11,8 @@ pub const NONCE_STEP: u64 = 1 << 20;
 pub const JOB_WINDOW: u64 = 1024;
 /// Assignments of one job that the ledger records.
 pub const ATTEMPTS: usize = 16;
+/// Prices of one client that are locked at a time.
+pub const HOLDS: usize = 1024;
 /// Blocks from the proof of an equivocation to the first one that its author is no validator of.
 pub const REMOVAL_BLOCKS: u64 = 2;
 /// Proofs that one batch verifies.

@@ -22,13 +22,13 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use assay_proto::limits::{LEAVING, PPM, VALIDATORS};
-use assay_proto::transaction::{Lock, Purpose};
+use assay_proto::transaction::{Devices, Lock, Purpose};
 use assay_proto::{Height, PublicKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::accounts;
 use crate::error::Reason;
 use crate::state::State;
+use crate::{accounts, challenge};
 
 /// Base units that an account has locked for one purpose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -93,7 +93,7 @@ pub(crate) fn unlock(state: &mut State, owner: PublicKey, body: Lock) -> Result<
     let left = locked.checked_sub(amount).ok_or(Reason::Lock { purpose, owner, locked, needed: amount })?;
     let serves = state.miners.get(&owner).is_some_and(|miner| !miner.models.is_empty());
     if purpose == Purpose::Collateral && serves {
-        check_collateral(state, owner, left)?;
+        check_collateral(state, owner, devices(state, &owner), left)?;
     }
     let height = Height(state.head.height.0.saturating_add(state.parameters().unbonding_blocks));
     let entry = state.locks.entry((purpose, owner)).or_default();
@@ -106,9 +106,19 @@ pub(crate) fn unlock(state: &mut State, owner: PublicKey, body: Lock) -> Result<
     Ok(())
 }
 
-/// Whether collateral is enough for a miner in service.
-pub(crate) fn check_collateral(state: &State, miner: PublicKey, got: u64) -> Result<(), Reason> {
-    let needed = state.parameters().collateral;
+/// The devices that a miner has registered.
+pub(crate) fn devices(state: &State, miner: &PublicKey) -> Devices {
+    state.availability.get(miner).map_or_else(Devices::default, |availability| availability.devices)
+}
+
+/// Whether collateral is enough for a miner in service with these devices.
+pub(crate) fn check_collateral(
+    state: &State,
+    miner: PublicKey,
+    devices: Devices,
+    got: u64,
+) -> Result<(), Reason> {
+    let needed = challenge::collateral(state, devices);
     if got >= needed { Ok(()) } else { Err(Reason::Collateral { miner, needed, got }) }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! price'   = min(2 max(price, 1), price_max)   at the end of an epoch with more registrations than the target
 //!            max(price / 2, price_min)         with fewer
-//! needed   : every model registered; while it serves any, `collateral` locked
+//! needed   : every model registered; while it serves any, the collateral of its devices locked (`challenge::collateral`)
 //! full     : the miner with the least (emission of the last epoch, reputation, key) that is not immune leaves
 //! immune   : epoch < epoch of its registration + immunity_epochs
 //! ```
@@ -20,7 +20,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::error::Reason;
 use crate::state::{Miner, State, Work};
-use crate::{accounts, limits, locks};
+use crate::{accounts, challenge, limits, locks};
 
 /// The price of a place and the demand for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -56,16 +56,21 @@ pub(crate) fn register(state: &mut State, signer: PublicKey, body: RegisterMiner
     }
     if !body.model_ids.is_empty() {
         let locked = state.lock(Purpose::Collateral, signer).map_or(0, |locked| locked.amount);
-        locks::check_collateral(state, signer, locked)?;
+        locks::check_collateral(state, signer, body.devices, locked)?;
     }
+    challenge::check_devices(state, body.devices, !body.model_ids.is_empty())?;
     if state.miners.get(&signer).is_none_or(|miner| miner.since.is_none()) {
         let leaves = make_room(state)?;
         accounts::burn(state, signer, state.registrations.price)?;
         state.registrations.count = state.registrations.count.saturating_add(1);
-        if let Some(miner) = leaves.and_then(|key| state.miners.get_mut(&key)) {
-            *miner = Miner { earned: miner.earned, ..Miner::default() };
+        if let Some(key) = leaves {
+            challenge::leave(state, key);
+            if let Some(miner) = state.miners.get_mut(&key) {
+                *miner = Miner { earned: miner.earned, ..Miner::default() };
+            }
         }
     }
+    challenge::register(state, signer, body.devices);
     let height = state.head.height;
     let miner = state.miners.entry(signer).or_default();
     miner.since.get_or_insert(height);
@@ -95,7 +100,7 @@ fn make_room(state: &State) -> Result<Option<PublicKey>, Reason> {
 /// Whether a miner may be given work for which it answers: it has the collateral that one in service needs.
 pub fn may_serve(state: &State, miner: &PublicKey) -> bool {
     let locked = state.lock(Purpose::Collateral, *miner).map_or(0, |locked| locked.amount);
-    locks::check_collateral(state, *miner, locked).is_ok()
+    locks::check_collateral(state, *miner, locks::devices(state, miner), locked).is_ok()
 }
 
 /// The work of a miner that counts nothing yet.

@@ -22,7 +22,9 @@ use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, ModelId, PublicKe
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::ValidatorSet;
+use crate::challenge::Availability;
 use crate::error::Reason;
+use crate::holds::Holds;
 use crate::jobs::ClientJobs;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
@@ -44,7 +46,7 @@ pub struct Head {
     pub time_ms: u64,
 }
 
-/// Base units: `genesis + minted - burned` is the sum of all balances and of all that is locked.
+/// Base units: `genesis + minted - burned` is the sum of all balances, of all that is locked and of all that is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Supply {
     /// Balances of the genesis.
@@ -154,6 +156,8 @@ pub struct State {
     pub(crate) registrations: Registrations,
     pub(crate) locks: BTreeMap<(Purpose, PublicKey), Locked>,
     pub(crate) ballots: BTreeMap<PublicKey, Ballot>,
+    pub(crate) availability: BTreeMap<PublicKey, Availability>,
+    pub(crate) holds: BTreeMap<PublicKey, Holds>,
     pub(crate) keys: BTreeMap<KeyDigest, Arc<[u8]>>,
     /// Of the records after the last block: those of a block that is being applied come in when it ends.
     tree: Tree,
@@ -181,6 +185,8 @@ impl State {
             registrations: Registrations::first(&genesis.parameters),
             locks: BTreeMap::new(),
             ballots: BTreeMap::new(),
+            availability: BTreeMap::new(),
+            holds: BTreeMap::new(),
             keys: BTreeMap::new(),
             genesis: Arc::new(genesis),
             genesis_hash,
@@ -315,6 +321,21 @@ impl State {
         self.ballots.get(validator)
     }
 
+    /// What a miner computes with and whether it is there, if it ever named devices.
+    pub fn availability(&self, miner: &PublicKey) -> Option<&Availability> {
+        self.availability.get(miner)
+    }
+
+    /// Prices of a client's jobs that are locked, if there ever were any.
+    pub fn holds(&self, client: &PublicKey) -> Option<&Holds> {
+        self.holds.get(client)
+    }
+
+    /// Everything that is held.
+    pub fn all_holds(&self) -> impl Iterator<Item = (&PublicKey, &Holds)> {
+        self.holds.iter()
+    }
+
     /// Sets the head, and with it who may commit the block after it.
     pub(crate) fn set_head(&mut self, head: Head) {
         self.head = head;
@@ -367,7 +388,8 @@ impl State {
     /// Whether balances and locks add up to the supply.
     pub fn check_supply(&self) -> Result<(), Reason> {
         let balances = self.accounts.values().map(|account| u128::from(account.balance));
-        let got = balances.chain(self.locks.values().map(Locked::total)).fold(0, u128::saturating_add);
+        let locked = self.locks.values().map(Locked::total).chain(self.holds.values().map(Holds::total));
+        let got = balances.chain(locked).fold(0, u128::saturating_add);
         let expected = self.supply.total();
         if got == u128::from(expected) { Ok(()) } else { Err(Reason::Supply { expected, got }) }
     }

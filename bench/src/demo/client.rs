@@ -78,6 +78,7 @@ impl Client {
             nonce: number as u64 + 1,
             max_price: PRICE,
             deadline_ms: u64::try_from(DEADLINE.as_millis())?,
+            tier: Default::default(),
         };
         let job = self.secret.sign(&self.chain, job);
         let mut events = self.rpc.infer(&self.chain, &job).await?;

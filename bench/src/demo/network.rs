@@ -82,6 +82,7 @@ impl Network {
             validators: vec![GenesisValidator { public_key: validator.public_key(), power: 1 }],
             accounts: vec![GenesisAccount { public_key: client.public_key(), balance: BALANCE }],
             parameters: Parameters { tempo: TEMPO, ..Parameters::default() },
+            classes: Vec::new(),
         };
         let node = Node::start(config, validator.clone(), genesis).await?;
         let endpoint = format!("http://{}", node.local_addr());
@@ -153,7 +154,12 @@ impl Party {
     ) -> Result<Self> {
         let (secret, models) = (SecretKey::generate()?, worker.models());
         let key = secret.public_key();
-        let config = MinerConfig { listen: ADDRESS.into(), chain_id: chain.clone(), queue_capacity: 4 };
+        let config = MinerConfig {
+            listen: ADDRESS.into(),
+            chain_id: chain.clone(),
+            queue_capacity: 4,
+            devices: Default::default(),
+        };
         let miner = Miner::start(config, secret.clone(), worker).await?;
         let registration = Registration {
             validator: validator.to_owned(),
@@ -161,6 +167,7 @@ impl Party {
             chain_id: chain.clone(),
             endpoint: format!("http://{}", miner.local_addr()),
             models,
+            devices: Default::default(),
             patience: Duration::from_secs(10),
         };
         register(&registration, &secret).await?;

@@ -139,8 +139,11 @@ impl Network {
         client.submit(&validator(0).sign(&self.chain, model)).await.context("the model")?;
         for number in 0..MINERS {
             // Nobody calls it: its answers are there already.
-            let body =
-                RegisterMiner { endpoint: "http://127.0.0.1:1".to_owned(), model_ids: vec![stock.model] };
+            let body = RegisterMiner {
+                endpoint: "http://127.0.0.1:1".to_owned(),
+                model_ids: vec![stock.model],
+                devices: Default::default(),
+            };
             let transaction = Transaction { nonce: 1, body: Body::RegisterMiner(body) };
             client.submit(&miner(number).sign(&self.chain, transaction)).await.context("a miner")?;
         }
@@ -252,6 +255,7 @@ fn genesis(chain: &ChainId) -> Result<Genesis> {
         validators: validators.collect(),
         accounts: accounts.collect(),
         parameters: Parameters::default(),
+        classes: Vec::new(),
     };
     genesis.validators.sort_by_key(|validator| validator.public_key);
     genesis.accounts.sort_by_key(|account| account.public_key);

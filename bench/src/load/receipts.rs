@@ -177,6 +177,7 @@ impl Maker {
             nonce: number / CLIENTS + 1,
             max_price: PRICE,
             deadline_ms: DEADLINE_MS,
+            tier: Default::default(),
         };
         let trace = self.prover.graph().run(&job.inputs)?;
         let job = client.sign(&self.chain, job);

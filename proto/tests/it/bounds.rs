@@ -1,13 +1,15 @@
 //! Every named limit refuses the first value past it.
 
 use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
-use assay_proto::genesis::{Genesis, GenesisValidator};
-use assay_proto::job::{Job, Output, Proof};
+use assay_proto::challenge::{Challenge, ChallengeAnswer, Challenged};
+use assay_proto::genesis::{DeviceClass, Genesis, GenesisValidator, Parameters};
+use assay_proto::hold::{Release, ReleaseReason};
+use assay_proto::job::{Job, Output, Proof, Tier};
 use assay_proto::record::RecordProof;
 use assay_proto::report::EpochReport;
 use assay_proto::scores::RevealScores;
 use assay_proto::transaction::{
-    Body, Burn, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
+    Body, Burn, Devices, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
 };
 use assay_proto::{Canonical, Epoch, JobId, ModelId, ProtoError, PublicKey, limits, wire};
 use prost::Message;
@@ -109,7 +111,7 @@ fn names_and_keys_of_models_are_bounded() {
 }
 
 fn miner(endpoint: &str, models: Vec<ModelId>) -> Transaction {
-    let body = RegisterMiner { endpoint: endpoint.into(), model_ids: models };
+    let body = RegisterMiner { endpoint: endpoint.into(), model_ids: models, devices: Default::default() };
     Transaction { nonce: 1, body: Body::RegisterMiner(body) }
 }
 
@@ -218,6 +220,24 @@ fn parameters_stay_in_their_ranges() {
         broken_genesis(|genesis| genesis.parameters.liquid_low_ppm = 1),
         broken_genesis(|genesis| genesis.parameters.liquid_steepness_ppm = limits::STEEPNESS_PPM + 1),
         broken_genesis(|genesis| genesis.parameters.registration_price_min = 1),
+        broken_genesis(|genesis| genesis.parameters.challenge_ppm = limits::PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.availability_ppm = limits::PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.hold_blocks = limits::HOLD_BLOCKS + 1),
+        broken_genesis(|genesis| genesis.parameters.price_floor = limits::EMISSION + 1),
+        broken_genesis(|genesis| genesis.parameters.economy_price_ppm = limits::TIER_PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.priority_price_ppm = limits::TIER_PPM + 1),
+        broken_challenges(|parameters| parameters.challenge_side = 128),
+        broken_challenges(|parameters| parameters.challenge_side = 0),
+        broken_challenges(|parameters| parameters.challenge_rounds = 0),
+        // 256 * 256 * 257 multiply-adds a row.
+        broken_challenges(|parameters| parameters.challenge_rounds = 257),
+        broken_challenges(|parameters| parameters.challenge_validators = 0),
+        broken_challenges(|parameters| parameters.challenge_validators = limits::CHALLENGE_VALIDATORS + 1),
+        broken_challenges(|parameters| parameters.challenge_blocks = 0),
+        broken_challenges(|parameters| parameters.challenge_blocks = limits::CHALLENGE_BLOCKS + 1),
+        broken_genesis(|genesis| genesis.classes[0].id = 0),
+        broken_genesis(|genesis| genesis.classes[0].rate = 0),
+        broken_genesis(|genesis| genesis.classes[0].collateral_ppm = limits::COLLATERAL_PPM + 1),
         broken_genesis(|genesis| genesis.parameters.stake_per_power = limits::STAKE_PER_POWER - 1),
         broken_genesis(|genesis| {
             genesis.parameters.stake_per_power = limits::STAKE_PER_POWER;
@@ -227,6 +247,78 @@ fn parameters_stay_in_their_ranges() {
     for error in broken {
         assert!(matches!(error, ProtoError::OutOfRange { .. }), "{error}");
     }
+}
+
+fn broken_challenges(change: impl FnOnce(&mut Parameters)) -> ProtoError {
+    broken_genesis(|genesis| {
+        genesis.parameters.challenge_ppm = 1;
+        change(&mut genesis.parameters);
+    })
+}
+
+#[test]
+fn device_classes_are_bounded_and_none_is_there_twice() {
+    let twice = broken_genesis(|genesis| genesis.classes.push(genesis.classes[0]));
+    assert!(matches!(twice, ProtoError::NotCanonical { .. }));
+    let class = |id| DeviceClass { id, ..samples::genesis().classes[0] };
+    let many = broken_genesis(|genesis| genesis.classes = (1..=65).map(class).collect());
+    assert!(matches!(many, ProtoError::TooMany { limit: limits::CLASSES, .. }));
+}
+
+#[test]
+fn devices_are_counted_if_and_only_if_they_have_a_class() {
+    for (class, count) in [(0, 1), (1, 0), (1, 65_537)] {
+        let devices = Devices { class, count };
+        let body = RegisterMiner { endpoint: "http://h:1".into(), model_ids: vec![], devices };
+        let error = refused(&Transaction { nonce: 1, body: Body::RegisterMiner(body) });
+        assert!(matches!(error, ProtoError::OutOfRange { what: "number of devices", .. }), "{error}");
+    }
+}
+
+#[test]
+fn challenges_and_answers_are_bounded() {
+    for (side, rounds) in [(0, 1), (32, 1), (16_384, 1), (16, 0), (16, 1025), (4096, 2)] {
+        let error = refused(&Challenge { side, rounds, ..samples::challenge() });
+        assert!(matches!(error, ProtoError::OutOfRange { .. }), "{error}");
+    }
+    let answer = |rows| ChallengeAnswer { rows: vec![[1; 8]; rows], ..samples::answer() };
+    assert!(ChallengeAnswer::decode(&answer(4096).encode()).is_ok());
+    let error = refused(&answer(4104));
+    assert!(matches!(error, ProtoError::TooLong { limit: limits::ANSWER_BYTES, .. }), "{error}");
+    let mut odd = wire::ChallengeAnswer::from(&samples::answer());
+    odd.rows.push(0);
+    let error = ChallengeAnswer::decode(&odd.encode_to_vec()).unwrap_err();
+    assert!(matches!(error, ProtoError::Length { expected: 8, got: 1, .. }), "{error}");
+    // The network takes no longer than the answer did.
+    let body = Challenged { network_us: 901, ..samples::challenged() };
+    let error = refused(&Transaction { nonce: 1, body: Body::Challenged(body) });
+    assert!(matches!(error, ProtoError::OutOfRange { what: "time of the network in us", .. }), "{error}");
+    let body = Body::Challenged(samples::challenged());
+    for unknown in [0, 5] {
+        let error = broken_body(body.clone(), |body| match body {
+            wire::transaction::Body::Challenged(body) => body.outcome = unknown,
+            _ => panic!("not a challenge"),
+        });
+        assert!(matches!(error, ProtoError::UnknownValue { what: "outcome", .. }), "{error}");
+    }
+}
+
+#[test]
+fn tiers_and_reasons_are_known_ones() {
+    let mut job = wire::Job::from(&samples::job());
+    job.tier = 3;
+    let error = Job::decode(&job.encode_to_vec()).unwrap_err();
+    assert!(matches!(error, ProtoError::UnknownValue { what: "tier", .. }), "{error}");
+    let release = Release { client: PublicKey([1; 32]), nonce: 1, reason: ReleaseReason::NoMiner };
+    for unknown in [0, 3] {
+        let error = broken_body(Body::Release(release), |body| match body {
+            wire::transaction::Body::Release(body) => body.reason = unknown,
+            _ => panic!("not a release"),
+        });
+        assert!(matches!(error, ProtoError::UnknownValue { what: "reason of a release", .. }), "{error}");
+    }
+    assert_eq!("priority".parse(), Ok(Tier::Priority));
+    assert!("fast".parse::<Tier>().is_err());
 }
 
 #[test]
@@ -252,8 +344,8 @@ fn shares_of_a_report_are_at_most_one() {
 
 #[test]
 fn parameters_are_set_by_their_names() {
-    let mut parameters = assay_proto::genesis::Parameters::default();
-    for (name, value) in assay_proto::genesis::Parameters::NAMES.iter().zip(1..) {
+    let mut parameters = Parameters::default();
+    for (name, value) in Parameters::NAMES.iter().zip(1..) {
         assert_eq!(parameters.set(name, value), Ok(()));
     }
     assert_eq!((parameters.tempo, parameters.emission, parameters.fee), (1, 2, 6));

@@ -41,6 +41,8 @@ fn every_message_has_one_encoding() {
     check(&samples::job());
     check(&samples::output(job_id));
     check(&samples::proof(job_id));
+    check(&samples::challenge());
+    check(&samples::answer());
     for verdict in
         [Verdict::Verified, Verdict::InvalidProof, Verdict::Malformed, Verdict::Late, Verdict::Absent]
     {
@@ -64,6 +66,8 @@ fn unknown_fields_are_refused_in_every_message() {
     check_additions(&samples::job());
     check_additions(&samples::output(job_id));
     check_additions(&samples::proof(job_id));
+    check_additions(&samples::challenge());
+    check_additions(&samples::answer());
     samples::transactions().iter().for_each(check_additions);
     check_additions(&samples::header());
     check_additions(&samples::block());
@@ -102,6 +106,8 @@ proptest! {
             assay_proto::job::Job,
             assay_proto::job::Output,
             assay_proto::job::Proof,
+            assay_proto::challenge::Challenge,
+            assay_proto::challenge::ChallengeAnswer,
             assay_proto::receipt::Receipt,
             assay_proto::transaction::Transaction,
             assay_proto::block::BlockHeader,

@@ -3,14 +3,16 @@
 use assay_proto::block::{
     Block, BlockHeader, CommitCertificate, CommitSignature, CommittedBlock, Precommit, transactions_root,
 };
-use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
-use assay_proto::job::{Job, Output, Proof};
+use assay_proto::challenge::{Challenge, ChallengeAnswer, Challenged, Outcome};
+use assay_proto::genesis::{DeviceClass, Genesis, GenesisAccount, GenesisValidator, Parameters};
+use assay_proto::hold::{Hold, Release, ReleaseReason};
+use assay_proto::job::{Job, Output, Proof, Tier};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::transaction::{
-    Body, Burn, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
+    Body, Burn, Devices, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
 };
 use assay_proto::vote::{Equivocation, Proposal, Vote, VoteKind};
 use assay_proto::{
@@ -32,6 +34,7 @@ pub fn job() -> Job {
         nonce: 5,
         max_price: 100,
         deadline_ms: 2000,
+        tier: Tier::Priority,
     }
 }
 
@@ -69,6 +72,7 @@ pub fn transactions() -> Vec<Transaction> {
         Body::RegisterMiner(RegisterMiner {
             endpoint: "http://127.0.0.1:9000".into(),
             model_ids: vec![ModelId([7; 32]), ModelId([6; 32])],
+            devices: Devices { class: 3, count: 8 },
         }),
         Body::Transfer(Transfer { to: PublicKey([4; 32]), amount: 1 }),
         Body::Receipt(Box::new(receipt(Verdict::Verified))),
@@ -79,8 +83,31 @@ pub fn transactions() -> Vec<Transaction> {
         Body::Unlock(Lock { purpose: Purpose::Escrow, amount: u64::MAX }),
         Body::CommitScores(commitment()),
         Body::RevealScores(scores()),
+        Body::Challenged(challenged()),
+        Body::Hold(Hold { job: key(1).sign(&chain(), job()).into_envelope() }),
+        Body::Release(Release { client: key(1).public_key(), nonce: 5, reason: ReleaseReason::MinersFailed }),
     ];
     (1..).zip(bodies).map(|(nonce, body)| Transaction { nonce, body }).collect()
+}
+
+pub fn challenge() -> Challenge {
+    let (height, block_hash) = (Height(9), BlockHash([8; 32]));
+    Challenge { miner: key(2).public_key(), height, block_hash, side: 64, rounds: 3 }
+}
+
+pub fn answer() -> ChallengeAnswer {
+    let challenge = key(3).sign(&chain(), challenge()).id(&chain());
+    ChallengeAnswer { challenge, device_class: 3, rows: vec![[1; 8], [2; 8]], compute_us: 77 }
+}
+
+pub fn challenged() -> Challenged {
+    Challenged {
+        challenge: key(3).sign(&chain(), challenge()).into_envelope(),
+        answer: Some(key(2).sign(&chain(), answer()).into_envelope()),
+        outcome: Outcome::Slow,
+        answer_us: 900,
+        network_us: 90,
+    }
 }
 
 pub fn scores() -> RevealScores {
@@ -153,6 +180,7 @@ pub fn genesis() -> Genesis {
             GenesisAccount { public_key: PublicKey([2; 32]), balance: 1000 },
         ],
         parameters: Parameters::default(),
+        classes: vec![DeviceClass { id: 3, rate: 1_000_000, collateral_ppm: 2_000_000 }],
     }
 }
 
@@ -163,6 +191,11 @@ pub fn report() -> EpochReport {
         invalid: 1,
         late: 2,
         absent: 4,
+        online: 5,
+        slow: 6,
+        wrong_device: 7,
+        offline: 8,
+        availability_ppm: 100_000,
         quality_ppm: 900_000,
         reputation_ppm: 1_000_000,
         consensus_ppm: 6,

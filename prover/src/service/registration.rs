@@ -1,6 +1,6 @@
 //! Registers a miner on the ledger through a validator's Ledger service.
 //!
-//! Nothing is sent when the ledger holds the same endpoint and the same models already. While the validator is not
+//! Nothing is sent when the ledger holds the same endpoint, models and devices already. While the validator is not
 //! up, is busy, or refuses for a reason that can pass (a model that is registered a moment later, a nonce that another
 //! transaction took), the call is repeated with growing pauses until `patience` is over.
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use assay_circuits::ir;
 use assay_proto::client::ClientTls;
-use assay_proto::transaction::{Body, RegisterMiner, Transaction, check_endpoint};
+use assay_proto::transaction::{Body, Devices, RegisterMiner, Transaction, check_endpoint};
 use assay_proto::wire::ledger_client::LedgerClient;
 use assay_proto::{ChainId, ModelId, ProtoError, SecretKey, wire};
 use tonic::transport::{Channel, Endpoint};
@@ -34,6 +34,8 @@ pub struct Registration {
     pub endpoint: String,
     /// Models that it serves.
     pub models: Vec<ir::ModelId>,
+    /// What it computes with.
+    pub devices: Devices,
     /// How long to go on trying.
     pub patience: Duration,
 }
@@ -141,6 +143,7 @@ async fn attempt(
         body: Body::RegisterMiner(RegisterMiner {
             endpoint: registration.endpoint.clone(),
             model_ids: registration.models.iter().map(|id| ModelId(id.0)).collect(),
+            devices: registration.devices,
         }),
     };
     let signed = key.sign(&registration.chain_id, transaction);
@@ -153,7 +156,8 @@ async fn attempt(
 fn is_same(registration: &Registration, record: &wire::MinerRecord) -> bool {
     let wanted: BTreeSet<&[u8]> = registration.models.iter().map(|id| id.0.as_slice()).collect();
     let held: BTreeSet<&[u8]> = record.model_ids.iter().map(Vec::as_slice).collect();
-    record.endpoint == registration.endpoint && wanted == held
+    let devices = Devices { class: record.device_class, count: record.devices };
+    record.endpoint == registration.endpoint && wanted == held && devices == registration.devices
 }
 
 /// Whether the same call may succeed later.

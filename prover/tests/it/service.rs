@@ -8,12 +8,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use assay_circuits::ir;
+use assay_proto::challenge::{Challenge, ChallengeAnswer};
 use assay_proto::job::{Job, Output, Proof, job_binding};
+use assay_proto::transaction::Devices;
 use assay_proto::wire::execute_response::Event;
 use assay_proto::wire::miner_client::MinerClient;
-use assay_proto::{ChainId, Envelope, ModelId, SecretKey, Signed, wire};
+use assay_proto::{BlockHash, ChainId, Envelope, Height, ModelId, SecretKey, Signed, wire};
 use assay_prover::service::{Miner, MinerConfig, ServiceError};
 use assay_prover::worker::{Inference, Worker, WorkerError};
+use assay_verifier::challenge::work::Work;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
@@ -110,8 +113,13 @@ async fn channel(address: SocketAddr) -> Channel {
 }
 
 async fn start(queue_capacity: u16) -> Fixture {
+    start_with(queue_capacity, Devices::default()).await
+}
+
+async fn start_with(queue_capacity: u16, devices: Devices) -> Fixture {
     let (worker, key) = (Arc::new(Scripted::default()), SecretKey::from_bytes(&[1; 32]));
-    let config = MinerConfig { listen: ([127, 0, 0, 1], 0).into(), chain_id: chain(), queue_capacity };
+    let config =
+        MinerConfig { listen: ([127, 0, 0, 1], 0).into(), chain_id: chain(), queue_capacity, devices };
     let miner = Miner::start(config, key.clone(), worker.clone()).await.expect("starts");
     let calls = MinerClient::new(channel(miner.local_addr()).await).max_encoding_message_size(64 << 20);
     Fixture { miner, worker, key, calls }
@@ -120,7 +128,7 @@ async fn start(queue_capacity: u16) -> Fixture {
 fn job(input: i32) -> Signed<Job> {
     let model_id = ModelId(MODEL);
     let inputs = vec![vec![input]];
-    let job = Job { model_id, inputs, nonce: 1, max_price: 1, deadline_ms: 1_000 };
+    let job = Job { model_id, inputs, nonce: 1, max_price: 1, deadline_ms: 1_000, tier: Default::default() };
     SecretKey::from_bytes(&[2; 32]).sign(&chain(), job)
 }
 
@@ -359,7 +367,7 @@ async fn reflection_health_and_description_say_what_the_miner_is() {
 async fn a_port_in_use_and_a_queue_without_room_do_not_start() {
     let miner = start(1).await;
     let again = |listen, queue_capacity| {
-        let config = MinerConfig { listen, chain_id: chain(), queue_capacity };
+        let config = MinerConfig { listen, chain_id: chain(), queue_capacity, devices: Default::default() };
         Miner::start(config, miner.key.clone(), miner.worker.clone())
     };
     let address = miner.miner.local_addr();
@@ -381,4 +389,53 @@ async fn a_stop_does_not_wait_for_jobs_longer_than_the_grace_slow() {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     assert!(endpoint.connect().await.is_err(), "nobody listens");
     miner.worker.proving.set(false);
+}
+
+/// A challenge of this miner, and the answer.
+async fn challenge(
+    fixture: &Fixture,
+    miner: &SecretKey,
+    chain_id: &ChainId,
+) -> Result<(Signed<Challenge>, Envelope), Status> {
+    let (height, block_hash) = (Height(1), BlockHash([1; 32]));
+    let challenge = Challenge { miner: miner.public_key(), height, block_hash, side: 16, rounds: 2 };
+    let challenge = SecretKey::from_bytes(&[9; 32]).sign(chain_id, challenge);
+    let request = wire::ChallengeRequest {
+        challenge: Some((&challenge).into()),
+        chain_id: chain_id.as_str().to_owned(),
+    };
+    let answer = fixture.calls.clone().challenge(request).await?.into_inner().answer.expect("an answer");
+    Ok((challenge, Envelope::try_from(answer).expect("an envelope")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_is_computed_and_signed_with_the_class_that_the_miner_names() {
+    let devices = Devices { class: 3, count: 2 };
+    let fixture = start_with(1, devices).await;
+    let (asked, answer) = challenge(&fixture, &fixture.key, &chain()).await.expect("answered");
+    let answer: Signed<ChallengeAnswer> = answer.open(&chain()).expect("signed");
+    let id = asked.id(&chain());
+    assert_eq!(answer.signer(), fixture.key.public_key());
+    assert_eq!((answer.value().challenge, answer.value().device_class), (id, 3));
+    assert_eq!(answer.value().rows, Work::of(asked.value(), &id).rows(&(0..16).collect::<Vec<_>>()));
+    let said = fixture.describe().await;
+    assert_eq!((said.device_class, said.devices), (3, 2));
+    assert!(said.rate > 1_000_000, "{}", said.rate);
+    fixture.miner.shutdown().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_of_another_miner_or_chain_is_refused_and_any_where_no_devices_are_named() {
+    let fixture = start_with(1, Devices { class: 3, count: 2 }).await;
+    let other = SecretKey::from_bytes(&[8; 32]);
+    let refused = challenge(&fixture, &other, &chain()).await.expect_err("for another");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let foreign = ChainId::new("test-other").expect("chain id");
+    let refused = challenge(&fixture, &fixture.key, &foreign).await.expect_err("of another chain");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    fixture.miner.shutdown().await.expect("stops");
+    let fixture = start(1).await;
+    let refused = challenge(&fixture, &fixture.key, &chain()).await.expect_err("no devices");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    fixture.miner.shutdown().await.expect("stops");
 }

@@ -21,10 +21,15 @@ pub struct Chain {
 impl Chain {
     /// A validator's home whose epochs are short.
     pub fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same with more arguments of `assay validator init`.
+    pub fn with(more: &str) -> Self {
         let files = Files::new();
         let (client, miner) = (files.key("client.key"), files.key("miner.key"));
         let home = files.path("home");
-        assay!("validator init {home} --chain-id {CHAIN} --account {client}={BALANCE} --tempo 5").ok();
+        assay!("validator init {home} --chain-id {CHAIN} --account {client}={BALANCE} --tempo 5 {more}").ok();
         let config = String::from_utf8(files.read("home/config.toml")).expect("UTF-8");
         let fast = config.replace("block_interval_ms = 1000", "block_interval_ms = 50");
         assert_ne!(config, fast);
@@ -43,10 +48,15 @@ impl Chain {
     }
 
     pub fn start_miner(&self, validator: &str) -> Service {
+        self.start_miner_with(validator, "")
+    }
+
+    /// The same with more arguments.
+    pub fn start_miner_with(&self, validator: &str, more: &str) -> Service {
         let path = |name| self.files.path(name);
         let (key, model, keys) = (path("miner.key"), path("digits.assay"), path("keys"));
         let line = format!(
-            "miner --key {key} --listen 127.0.0.1:0 --validator {validator} --model {model} --keys {keys}"
+            "miner --key {key} --listen 127.0.0.1:0 --validator {validator} --model {model} --keys {keys} {more}"
         );
         Service::start(&line, Some("registered as "))
     }
@@ -77,6 +87,7 @@ impl Chain {
             nonce,
             max_price: PRICE,
             deadline_ms: 30_000,
+            tier: Default::default(),
         };
         self.secret("client.key").sign(&self.chain_id(), job)
     }

@@ -36,7 +36,7 @@ pub(super) struct Admitted {
     pub job: Signed<Job>,
     pub id: JobId,
     pub key: VerifyingKey,
-    pub _reservation: Reservation,
+    pub reservation: Reservation,
 }
 
 impl Admission {
@@ -53,7 +53,7 @@ impl Admission {
         let balance = state.funds(&client);
         let reservation = self.reservations.reserve(client, job.value().max_price, balance)?;
         self.application.store().take_job_nonce(&client, job.value().nonce)?;
-        Ok(Admitted { id: job.id(state.chain_id()), job, key, _reservation: reservation })
+        Ok(Admitted { id: job.id(state.chain_id()), job, key, reservation })
     }
 
     fn check_bounds(&self, job: &Job) -> Result<(), Error> {
@@ -140,6 +140,17 @@ impl Reservations {
     }
 }
 
+impl Reservation {
+    /// The price is locked on the ledger: what the client holds is without it already.
+    pub fn is_held(&mut self) {
+        let mut held = self.reservations.held();
+        if let Some(entry) = held.get_mut(&self.client) {
+            entry.price = entry.price.saturating_sub(self.price);
+        }
+        self.price = 0;
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut held = self.reservations.held();
@@ -169,6 +180,17 @@ mod tests {
         let _second = reservations.reserve(A, 40, 100).expect("fits exactly");
         drop(first);
         let _third = reservations.reserve(A, 60, 100).expect("fits again");
+    }
+
+    #[test]
+    fn what_is_held_on_the_ledger_is_not_reserved_as_well() {
+        let reservations = Arc::new(Reservations::new(10, 1));
+        let mut first = reservations.reserve(A, 60, 100).expect("fits");
+        first.is_held();
+        // The job still counts as one in progress.
+        assert!(matches!(reservations.reserve(A, 40, 40), Err(Error::Busy { .. })));
+        drop(first);
+        assert!(reservations.reserve(A, 40, 40).is_ok());
     }
 
     #[test]

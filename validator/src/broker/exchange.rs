@@ -92,8 +92,7 @@ impl Assignment {
     async fn receive(&self, evidence: &mut Evidence, pass_on: &mut impl FnMut(Event)) -> Result<(), Stop> {
         let deadline = Duration::from_millis(self.job.value().deadline_ms);
         let until = self.began + deadline + self.late_grace;
-        let endpoint = self
-            .endpoint()
+        let endpoint = miner_endpoint(&self.candidate.endpoint, self.tls.as_ref(), self.connect_timeout)
             .map_err(|error| Stop::Miner(format!("its endpoint is no address: {}", describe(&error))))?;
         let connect_until = until.min(Instant::now() + self.connect_timeout);
         let channel = in_time(connect_until, "no connection in time", endpoint.connect()).await?;
@@ -130,15 +129,6 @@ impl Assignment {
         Ok(())
     }
 
-    fn endpoint(&self) -> Result<Endpoint, tonic::transport::Error> {
-        let endpoint =
-            Endpoint::from_shared(self.candidate.endpoint.clone())?.connect_timeout(self.connect_timeout);
-        match &self.tls {
-            Some(tls) if is_encrypted(&self.candidate.endpoint) => endpoint.tls_config(tls.config()),
-            Some(_) | None => Ok(endpoint),
-        }
-    }
-
     /// Takes the output in as evidence; stops there if it decides the verdict by itself.
     async fn take_output(&self, output: Arrived, evidence: &mut Evidence) -> Result<(), Stop> {
         let (chain, id, miner) = (self.chain.clone(), self.id, self.candidate.miner);
@@ -166,8 +156,21 @@ impl Assignment {
     }
 }
 
+/// How a miner is connected to.
+pub(crate) fn miner_endpoint(
+    address: &str,
+    tls: Option<&ClientTls>,
+    connect_timeout: Duration,
+) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(address.to_owned())?.connect_timeout(connect_timeout);
+    match tls {
+        Some(tls) if is_encrypted(address) => endpoint.tls_config(tls.config()),
+        Some(_) | None => Ok(endpoint),
+    }
+}
+
 /// Whether a miner expects TLS.
-pub(super) fn is_encrypted(endpoint: &str) -> bool {
+pub(crate) fn is_encrypted(endpoint: &str) -> bool {
     endpoint.starts_with("https://")
 }
 

@@ -1,19 +1,56 @@
-//! How many jobs each miner holds for this broker.
+//! How many jobs each miner holds for this broker, and which waiting job is next.
+//!
+//! ```text
+//! place     a miner holds at most `limit` jobs
+//! order     jobs that were passed over PASSED times, by arrival; then the others by tier, priority first, then by arrival
+//! next      a job takes a place at a miner only if no job before it in that order waits for the same miner
+//! passed    a job that waits for a miner whose place a later job takes
+//! ```
+//!
+//! So a dearer job goes before a cheaper one, and no job is overtaken more than PASSED times at the miners that it waits for,
+//! however many dearer ones come: tiers never starve each other.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use assay_proto::PublicKey;
+use assay_proto::job::Tier;
 use tokio::sync::Notify;
 
 use super::assignment::Candidate;
 
-/// Places at every miner, `limit` each.
+/// Later jobs that may take a place before a waiting one.
+pub(super) const PASSED: u32 = 8;
+
+/// Places at every miner, `limit` each, and the jobs that wait for one.
 #[derive(Debug)]
 pub(super) struct Places {
     limit: usize,
-    held: Mutex<BTreeMap<PublicKey, usize>>,
+    line: Mutex<Line>,
     freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    held: BTreeMap<PublicKey, usize>,
+    /// By arrival.
+    waiting: BTreeMap<u64, Waiting>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    tier: Tier,
+    passed: u32,
+    wants: BTreeSet<PublicKey>,
+}
+
+/// A job that waits; dropping it leaves the line.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    places: Arc<Places>,
+    arrival: u64,
 }
 
 /// A place at one miner; dropping it gives it back.
@@ -23,47 +60,96 @@ pub(super) struct Place {
     miner: PublicKey,
 }
 
+impl Waiting {
+    /// Less goes first.
+    fn rank(&self, arrival: u64) -> (Reverse<bool>, Reverse<Tier>, u64) {
+        let overdue = self.passed >= PASSED;
+        let tier = if overdue { Tier::Priority } else { self.tier };
+        (Reverse(overdue), Reverse(tier), arrival)
+    }
+}
+
 impl Places {
     pub fn new(limit: usize) -> Self {
-        Self { limit, held: Mutex::default(), freed: Notify::new() }
+        Self { limit, line: Mutex::default(), freed: Notify::new() }
     }
 
-    /// Takes a place at the miner that `choose` picks among those that have one.
-    pub fn take(
-        self: &Arc<Self>,
-        mut candidates: Vec<Candidate>,
-        choose: impl FnOnce(&[Candidate]) -> Option<Candidate>,
-    ) -> Option<(Candidate, Place)> {
-        let mut held = self.held();
-        candidates.retain(|candidate| held.get(&candidate.miner).is_none_or(|&jobs| jobs < self.limit));
-        let chosen = choose(&candidates)?;
-        let jobs = held.entry(chosen.miner).or_default();
-        *jobs = jobs.saturating_add(1);
-        let place = Place { places: Arc::clone(self), miner: chosen.miner };
-        Some((chosen, place))
+    /// A job begins to wait.
+    pub fn join(self: &Arc<Self>, tier: Tier) -> Ticket {
+        let mut line = self.line();
+        let arrival = line.next;
+        line.next = line.next.saturating_add(1);
+        line.waiting.insert(arrival, Waiting { tier, passed: 0, wants: BTreeSet::new() });
+        Ticket { places: Arc::clone(self), arrival }
     }
 
-    /// Resolves when a place was freed after the call.
+    /// Resolves when a place was freed, or a job left the line, after the call.
     pub fn freed(&self) -> tokio::sync::futures::Notified<'_> {
         self.freed.notified()
     }
 
-    /// Every change is one addition or subtraction, so a poisoned lock is still good.
-    fn held(&self) -> MutexGuard<'_, BTreeMap<PublicKey, usize>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Every change leaves the line whole, so a poisoned lock is still good.
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    /// Takes a place at the miner that `choose` picks among those that have one for this job now.
+    pub fn take(
+        &self,
+        mut candidates: Vec<Candidate>,
+        choose: impl FnOnce(&[Candidate]) -> Option<Candidate>,
+    ) -> Option<(Candidate, Place)> {
+        let (mut guard, arrival) = (self.places.line(), self.arrival);
+        let line = &mut *guard;
+        let own = line.waiting.get_mut(&arrival)?;
+        own.wants = candidates.iter().map(|candidate| candidate.miner).collect();
+        let rank = own.rank(arrival);
+        let before = |(other, waiting): &(&u64, &Waiting)| waiting.rank(**other) < rank;
+        let awaited: BTreeSet<PublicKey> = line
+            .waiting
+            .iter()
+            .filter(before)
+            .flat_map(|(_, waiting)| waiting.wants.iter().copied())
+            .collect();
+        candidates.retain(|candidate| {
+            let room = line.held.get(&candidate.miner).is_none_or(|&jobs| jobs < self.places.limit);
+            room && !awaited.contains(&candidate.miner)
+        });
+        let chosen = choose(&candidates)?;
+        let jobs = line.held.entry(chosen.miner).or_default();
+        *jobs = jobs.saturating_add(1);
+        let earlier = line.waiting.range_mut(..arrival).map(|(_, waiting)| waiting);
+        earlier
+            .filter(|waiting| waiting.wants.contains(&chosen.miner))
+            .for_each(|waiting| waiting.passed = waiting.passed.saturating_add(1));
+        line.waiting.remove(&arrival);
+        drop(guard);
+        self.places.freed.notify_waiters();
+        let place = Place { places: Arc::clone(&self.places), miner: chosen.miner };
+        Some((chosen, place))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.places.line().waiting.remove(&self.arrival).is_some() {
+            self.places.freed.notify_waiters();
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut held = self.places.held();
-        if let Some(jobs) = held.get_mut(&self.miner) {
+        let mut line = self.places.line();
+        if let Some(jobs) = line.held.get_mut(&self.miner) {
             *jobs = jobs.saturating_sub(1);
             if *jobs == 0 {
-                held.remove(&self.miner);
+                line.held.remove(&self.miner);
             }
         }
-        drop(held);
+        drop(line);
         self.places.freed.notify_waiters();
     }
 }
@@ -72,18 +158,84 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn miners(all: &[u8]) -> Vec<Candidate> {
+        let one =
+            |&n: &u8| Candidate { miner: PublicKey([n; 32]), endpoint: String::new(), reputation_ppm: 0 };
+        all.iter().map(one).collect()
+    }
+
+    fn take(ticket: &Ticket, all: &[u8]) -> Option<(Candidate, Place)> {
+        ticket.take(miners(all), |free| free.first().cloned())
+    }
+
     #[test]
     fn a_miner_holds_no_more_jobs_than_its_places() {
         let places = Arc::new(Places::new(2));
-        let miner = |n| Candidate { miner: PublicKey([n; 32]), endpoint: String::new(), reputation_ppm: 0 };
-        let take =
-            |all: &[u8]| places.take(all.iter().map(|&n| miner(n)).collect(), |free| free.first().cloned());
-        let first = take(&[1, 2]).expect("the first");
-        let _second = take(&[1, 2]).expect("the first");
-        let (third, _place) = take(&[1, 2]).expect("the other");
-        assert_eq!(third, miner(2));
-        assert!(take(&[1]).is_none());
+        let join = || places.join(Tier::Standard);
+        let first = take(&join(), &[1, 2]).expect("the first");
+        let _second = take(&join(), &[1, 2]).expect("the first");
+        let (third, _place) = take(&join(), &[1, 2]).expect("the other");
+        assert_eq!(third.miner, PublicKey([2; 32]));
+        assert!(take(&join(), &[1]).is_none());
         drop(first);
-        assert!(take(&[1]).is_some());
+        assert!(take(&join(), &[1]).is_some());
+    }
+
+    #[test]
+    fn dearer_jobs_go_first_and_equal_ones_by_arrival() {
+        let places = Arc::new(Places::new(1));
+        let (_, busy) = take(&places.join(Tier::Economy), &[1]).expect("free");
+        let tiers = [Tier::Economy, Tier::Standard, Tier::Priority, Tier::Standard, Tier::Priority];
+        let tickets: Vec<Ticket> = tiers.iter().map(|&tier| places.join(tier)).collect();
+        assert!(tickets.iter().all(|ticket| take(ticket, &[1]).is_none()));
+        drop(busy);
+        let mut order = Vec::new();
+        while order.len() < tickets.len() {
+            // Only one of them is next, whoever asks first.
+            let next: Vec<usize> =
+                (0..tickets.len()).filter(|&n| take(&tickets[n], &[1]).is_some()).collect();
+            assert_eq!(next.len(), 1, "{next:?}");
+            order.extend(next);
+        }
+        assert_eq!(order, [2, 4, 1, 3, 0]);
+    }
+
+    #[test]
+    fn no_job_is_passed_over_more_often_than_the_bound() {
+        let places = Arc::new(Places::new(1));
+        let cheap = places.join(Tier::Economy);
+        let (_, mut busy) =
+            take(&places.join(Tier::Priority), &[1]).expect("free: the other has asked for nobody");
+        assert!(take(&cheap, &[1]).is_none());
+        // Priority jobs without end, one always waiting.
+        for _ in 0..PASSED {
+            let dear = places.join(Tier::Priority);
+            assert!(take(&dear, &[1]).is_none());
+            drop(busy);
+            assert!(take(&cheap, &[1]).is_none());
+            busy = take(&dear, &[1]).expect("it goes first").1;
+        }
+        let dear = places.join(Tier::Priority);
+        assert!(take(&dear, &[1]).is_none());
+        drop(busy);
+        assert!(take(&dear, &[1]).is_none(), "the other is overdue");
+        assert!(take(&cheap, &[1]).is_some());
+    }
+
+    #[test]
+    fn a_job_waits_only_for_those_before_it_that_want_the_same_miner() {
+        let places = Arc::new(Places::new(1));
+        let (_, busy) = take(&places.join(Tier::Standard), &[1]).expect("free");
+        let dear = places.join(Tier::Priority);
+        assert!(take(&dear, &[1]).is_none());
+        let cheap = places.join(Tier::Economy);
+        let (chosen, _place) = take(&cheap, &[1, 2]).expect("the other miner is free");
+        assert_eq!(chosen.miner, PublicKey([2; 32]));
+        // Who leaves the line is waited for no more.
+        let last = places.join(Tier::Economy);
+        drop(busy);
+        assert!(take(&last, &[1]).is_none());
+        drop(dear);
+        assert!(take(&last, &[1]).is_some());
     }
 }

@@ -1,6 +1,7 @@
 //! One job from its first assignment to its end.
 //!
 //! ```text
+//! prepaid:           Hold, and its block before anything else; Release with a reason where no attempt is verified
 //! for each attempt:  Assigned, then Output and Proof as they come, then the verdict, then a receipt
 //!     Verified       wait for the receipt's block: Committed, or Failed(CommitFailed)
 //!     anything else  AttemptFailed, and the job goes to a miner that has not had it
@@ -13,9 +14,11 @@ use std::time::Duration;
 
 use assay_proto::PublicKey;
 use assay_proto::client::ClientTls;
+use assay_proto::hold::{Hold, Release, ReleaseReason};
 use assay_proto::receipt::{Receipt, Verdict};
-use assay_verifier::describe;
+use assay_proto::transaction::Body;
 use assay_verifier::miners::may_serve;
+use assay_verifier::{describe, holds};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -57,9 +60,9 @@ enum Attempt {
 
 impl Session {
     /// Sees the job through.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let id = self.admitted.id;
-        match self.attempts().await {
+        match self.held_attempts().await {
             Ok(()) => tracing::info!(job = %id, "job ended"),
             Err(error) => {
                 tracing::error!(job = %id, error = %describe(&error), "job failed here");
@@ -68,7 +71,54 @@ impl Session {
         }
     }
 
-    async fn attempts(&self) -> Result<(), Error> {
+    /// The attempts, with the price locked on the ledger meanwhile where jobs are prepaid. That costs the client the time of a
+    /// block before its first answer, and buys that nobody works for money that is promised elsewhere too.
+    async fn held_attempts(&mut self) -> Result<(), Error> {
+        if !holds::are_needed(&self.application.state()) {
+            return self.attempts().await.map(|_| ());
+        }
+        if !self.hold().await? {
+            return Ok(());
+        }
+        self.admitted.reservation.is_held();
+        match self.attempts().await? {
+            Some(reason) => self.release(reason),
+            // It was paid, or its receipt may still be decided: the hold ends with that, or at its height.
+            None => Ok(()),
+        }
+    }
+
+    /// Locks the price; false, and the job has failed, where that is not decided.
+    async fn hold(&self) -> Result<bool, Error> {
+        let job = self.admitted.job.envelope().clone();
+        let mut wait = self.application.say(Body::Hold(Hold { job }))?;
+        let detail = match timeout(self.commit_timeout, &mut wait).await {
+            Ok(Ok(Outcome::Committed { .. })) => return Ok(true),
+            Ok(Ok(Outcome::Dropped { reason })) => reason,
+            Ok(Err(_)) => Error::Stopping.to_string(),
+            Err(_) => {
+                let ms = self.commit_timeout.as_millis();
+                self.fail(FailureReason::NotHeld, format!("the price is not locked after {ms} ms"));
+                // The client is told; what is locked later is given back.
+                if let Ok(Outcome::Committed { .. }) = wait.await {
+                    self.release(ReleaseReason::NoMiner)?;
+                }
+                return Ok(false);
+            }
+        };
+        self.fail(FailureReason::NotHeld, detail);
+        Ok(false)
+    }
+
+    /// Gives the price back. How that ends nobody waits for: the hold ends at its height in any case.
+    fn release(&self, reason: ReleaseReason) -> Result<(), Error> {
+        let (client, nonce) = (self.admitted.job.signer(), self.admitted.job.value().nonce);
+        self.application.say(Body::Release(Release { client, nonce, reason }))?;
+        Ok(())
+    }
+
+    /// Why there is no verified answer; none if there is one.
+    async fn attempts(&self) -> Result<Option<ReleaseReason>, Error> {
         let job = Arc::new(self.admitted.job.clone());
         let mut tried = BTreeSet::new();
         for attempt in 1..=self.config.attempts {
@@ -76,9 +126,12 @@ impl Session {
                 Ok(assigned) => assigned,
                 Err(why) => {
                     let nobody = tried.is_empty();
-                    let reason = if nobody { FailureReason::NoMiner } else { FailureReason::MinersFailed };
+                    let (reason, release) = match nobody {
+                        true => (FailureReason::NoMiner, ReleaseReason::NoMiner),
+                        false => (FailureReason::MinersFailed, ReleaseReason::MinersFailed),
+                    };
                     self.fail(reason, why.to_owned());
-                    return Ok(());
+                    return Ok(Some(release));
                 }
             };
             tried.insert(candidate.miner);
@@ -95,12 +148,12 @@ impl Session {
                 late_grace: Duration::from_millis(self.config.late_grace_ms),
             };
             match self.attempt(assignment, attempt, place).await? {
-                Attempt::Verified(wait) => return self.committed(wait).await,
+                Attempt::Verified(wait) => return self.committed(wait).await.map(|()| None),
                 Attempt::Failed => {}
             }
         }
         self.fail(FailureReason::MinersFailed, format!("{} attempts failed", self.config.attempts));
-        Ok(())
+        Ok(Some(ReleaseReason::MinersFailed))
     }
 
     /// A miner that has not had this job, waiting for one with room; why there is none.
@@ -109,6 +162,7 @@ impl Session {
         tried: &BTreeSet<PublicKey>,
     ) -> Result<Result<(Candidate, Place), &'static str>, Error> {
         let until = Instant::now() + Duration::from_millis(self.config.assign_timeout_ms);
+        let ticket = self.places.join(self.admitted.job.value().tier);
         loop {
             let freed = self.places.freed();
             tokio::pin!(freed);
@@ -120,7 +174,7 @@ impl Session {
             let draw = Draw::random()?;
             let exploration = self.config.exploration_ppm;
             let pick = |free: &[Candidate]| choose(free, exploration, draw).cloned();
-            if let Some(assigned) = self.places.take(candidates, pick) {
+            if let Some(assigned) = ticket.take(candidates, pick) {
                 return Ok(Ok(assigned));
             }
             if timeout_at(until, freed).await.is_err() {

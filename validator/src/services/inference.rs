@@ -133,6 +133,7 @@ impl From<FailureReason> for wire::Reason {
             FailureReason::NoMiner => Self::NoMiner,
             FailureReason::MinersFailed => Self::MinersFailed,
             FailureReason::CommitFailed => Self::CommitFailed,
+            FailureReason::NotHeld => Self::NotHeld,
         }
     }
 }

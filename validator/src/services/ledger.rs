@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use assay_proto::limits::LOCKS;
 use assay_proto::record::RecordProof;
-use assay_proto::transaction::Purpose;
+use assay_proto::transaction::{Devices, Purpose};
 use assay_proto::wire::ledger_server::Ledger as LedgerRpc;
 use assay_proto::{Envelope, Epoch, Height, PublicKey, wire};
+use assay_verifier::challenge::Availability;
 use assay_verifier::export;
 use assay_verifier::locks::Locked;
 use assay_verifier::state::{Miner, State};
@@ -81,8 +82,9 @@ impl LedgerRpc for Ledger {
             height: state.head().height.0,
             balance: account.balance,
             nonce: account.nonce,
+            held: state.holds(&key).map_or(0, |holds| u64::try_from(holds.total()).unwrap_or(u64::MAX)),
             job_nonce: state.client(&key).map_or(0, |jobs| jobs.latest()).max(taken),
-            miner: state.miner(&key).map(miner_record),
+            miner: state.miner(&key).map(|miner| miner_record(miner, state.availability(&key))),
             locks: state
                 .locks()
                 .filter(|((_, owner), _)| *owner == key)
@@ -217,12 +219,15 @@ fn point(state: &State) -> wire::BlockPoint {
     wire::BlockPoint { height: state.head().height.0, block_hash: state.head().hash.to_vec() }
 }
 
-fn miner_record(miner: &Miner) -> wire::MinerRecord {
+fn miner_record(miner: &Miner, availability: Option<&Availability>) -> wire::MinerRecord {
+    let devices = availability.map_or_else(Devices::default, |availability| availability.devices);
     wire::MinerRecord {
         endpoint: miner.endpoint.clone(),
         model_ids: miner.models.iter().map(|id| id.to_vec()).collect(),
         reputation_ppm: miner.reputation_ppm,
         earned: miner.earned,
+        device_class: devices.class,
+        devices: devices.count,
     }
 }
 

@@ -57,6 +57,7 @@ mod tests {
             validators: vec![GenesisValidator { public_key, power: 1 }],
             accounts: vec![GenesisAccount { public_key: PublicKey([2; 32]), balance: 5 }],
             parameters: Parameters::default(),
+            classes: Vec::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use assay_proto::job::{Job, Output, Proof, job_binding};
+use assay_proto::job::{Job, Output, Proof, Tier, job_binding};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::transaction::{Body, RegisterMiner};
 use assay_proto::wire::infer_response::Event;
@@ -279,7 +279,11 @@ async fn neither_the_client_nor_the_validator_is_assigned_the_job() {
     let _none = calls.set_up(&chain, &[]).await;
     calls.submit(&chain.register_miner(&chain.client, "http://127.0.0.1:1")).await.expect("registered");
     // The validator's first nonce went to the model's registration.
-    let body = RegisterMiner { endpoint: "http://127.0.0.1:1".to_owned(), model_ids: vec![chain.model.id()] };
+    let body = RegisterMiner {
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        model_ids: vec![chain.model.id()],
+        devices: Default::default(),
+    };
     let validators = chain.sign(&chain.validator, 2, Body::RegisterMiner(body));
     calls.submit(&validators).await.expect("registered");
     let events = calls.infer(&chain.job(1)).await.expect("events");
@@ -518,5 +522,44 @@ async fn receipts_of_one_job_are_submitted_again_in_the_order_of_its_attempts() 
     let mut calls = Calls::to(node.local_addr()).await;
     assert_eq!(calls.verdicts(id, 2).await, [Verdict::Absent, Verdict::Verified]);
     assert_eq!(calls.account(answered.public_key()).await.balance, PRICE);
+    node.shutdown().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn render_priority_jobs_go_first_and_an_economy_job_is_passed_over_eight_times_at_most() {
+    let chain = Chain::new();
+    let mut config = chain.config();
+    config.broker.assign_timeout_ms = 60_000;
+    let node = chain.start_with(config).await.expect("starts");
+    let mut calls = Calls::to(node.local_addr()).await;
+    // One miner with one place, 300 ms a job.
+    let slow = Behaviour::ProofAfter(Duration::from_millis(300));
+    let _miners = calls.set_up(&chain, &[slow]).await;
+    let job = |nonce, tier| chain.job_with(|job| (job.nonce, job.tier) = (nonce, tier));
+    let mut jobs = vec![job(1, Tier::Standard), job(2, Tier::Economy)];
+    jobs.extend((3..13).map(|nonce| job(nonce, Tier::Priority)));
+    let mut streams = Vec::new();
+    for job in &jobs {
+        streams.push(calls.start(job).await.expect("taken"));
+    }
+    for mut stream in streams {
+        let mut last = None;
+        while let Some(response) = stream.message().await.expect("events") {
+            last = response.event;
+        }
+        assert!(matches!(last, Some(Event::Committed(_))), "{last:?}");
+    }
+    let mut order = Vec::new();
+    for job in &jobs {
+        let receipts = calls.receipts(job.id(chain.chain_id())).await;
+        order.push((receipts[0].2.evidence.assigned_at_ms, job.value().nonce));
+        // The tier is in the receipt, under the client's signature.
+        let shown: Signed<Job> = receipts[0].2.evidence.job.open(chain.chain_id()).expect("signed");
+        assert_eq!(shown.value().tier, job.value().tier);
+    }
+    order.sort_unstable();
+    let place = order.iter().position(|(_, nonce)| *nonce == 2).expect("it ran");
+    // The job that was there first, then eight that came later and are dearer; two of those go after it.
+    assert!((2..=9).contains(&place), "{order:?}");
     node.shutdown().await.expect("stops");
 }

@@ -3,6 +3,7 @@
 mod application;
 mod broker;
 mod byzantine;
+mod challenges;
 mod crash;
 mod joining;
 mod network;

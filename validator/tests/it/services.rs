@@ -6,6 +6,7 @@ use assay_proto::block::CommittedBlock;
 use assay_proto::genesis::Parameters;
 use assay_proto::record::RecordProof;
 use assay_proto::transaction::{Body, Lock, Purpose, RegisterMiner, Transfer};
+use assay_proto::wire::infer_response::Event;
 use assay_proto::wire::ledger_client::LedgerClient;
 use assay_proto::{Epoch, Height, ModelId, PublicKey, wire};
 use assay_validator::{Config, Error, Node};
@@ -85,7 +86,11 @@ async fn a_transaction_that_does_not_count_is_refused_with_the_rule_it_breaks() 
     let dear = refused(calls.submit(&chain.transfer(6, BALANCE)).await);
     assert_eq!(dear.0, Code::FailedPrecondition);
     assert!(dear.1.contains("holds 999"), "{}", dear.1);
-    let body = RegisterMiner { endpoint: "http://127.0.0.1:1".to_owned(), model_ids: vec![ModelId([1; 32])] };
+    let body = RegisterMiner {
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        model_ids: vec![ModelId([1; 32])],
+        devices: Default::default(),
+    };
     let unknown = refused(calls.submit(&chain.sign(&chain.client, 7, Body::RegisterMiner(body))).await);
     assert_eq!(unknown.0, Code::FailedPrecondition);
     assert!(unknown.1.contains("is not registered"), "{}", unknown.1);
@@ -298,10 +303,43 @@ async fn a_prepaid_chain_takes_jobs_for_what_is_in_the_escrow() {
     assert_eq!(refused(calls.infer(&chain.job(1)).await).0, Code::FailedPrecondition);
     let lock = Lock { purpose: Purpose::Escrow, amount: PRICE };
     calls.submit(&chain.sign(&chain.client, 1, Body::Lock(lock))).await.expect("taken");
-    calls.infer(&chain.job(2)).await.expect("an answer");
-    assert_eq!(calls.account(chain.client.public_key()).await.locks[0].amount, 0);
+    let events = calls.infer(&chain.job(2)).await.expect("an answer");
+    assert_eq!(names(&events), ["assigned 1", "output", "proof", "committed"]);
+    let account = calls.account(chain.client.public_key()).await;
+    assert_eq!((account.locks[0].amount, account.held), (0, 0));
     assert_eq!(refused(calls.infer(&chain.job(3)).await).0, Code::FailedPrecondition);
     node.shutdown().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_price_is_held_while_its_job_runs_and_given_back_where_every_miner_failed() {
+    let chain = Chain::with(Parameters { tempo: 1_000, prepaid: 1, ..Parameters::default() });
+    let node = chain.start().await;
+    let mut calls = Calls::to(node.local_addr()).await;
+    let _miners = calls.set_up(&chain, &[Behaviour::Silent]).await;
+    let lock = Lock { purpose: Purpose::Escrow, amount: PRICE };
+    calls.submit(&chain.sign(&chain.client, 1, Body::Lock(lock))).await.expect("taken");
+    let job = chain.job_with(|job| job.deadline_ms = 300);
+    let mut stream = calls.start(&job).await.expect("taken");
+    let assigned = stream.message().await.expect("an event").expect("an event").event;
+    assert!(matches!(assigned, Some(Event::Assigned(_))));
+    // Before anybody works for it, the price is on the ledger, where no other broker can promise it.
+    let account = calls.account(chain.client.public_key()).await;
+    assert_eq!((account.locks[0].amount, account.held), (0, PRICE));
+    let mut last = None;
+    while let Some(response) = stream.message().await.expect("events") {
+        last = response.event;
+    }
+    assert!(matches!(last, Some(Event::Failed(failed)) if failed.reason() == wire::Reason::MinersFailed));
+    for _ in 0..200 {
+        let account = calls.account(chain.client.public_key()).await;
+        if account.held == 0 {
+            assert_eq!(account.locks[0].amount, PRICE);
+            return node.shutdown().await.expect("stops");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the price is not given back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -319,7 +357,7 @@ async fn a_miner_without_the_collateral_that_the_chain_asks_for_gets_no_jobs() {
     let gift = Body::Transfer(Transfer { to: key.public_key(), amount: 50 });
     calls.submit(&chain.sign(&chain.client, 1, gift)).await.expect("taken");
     let model_ids = vec![chain.model.id()];
-    let registration = RegisterMiner { endpoint: miner.endpoint(), model_ids };
+    let registration = RegisterMiner { endpoint: miner.endpoint(), model_ids, devices: Default::default() };
     let lock = Lock { purpose: Purpose::Collateral, amount: 50 };
     calls.submit(&chain.sign(&key, 1, Body::Lock(lock))).await.expect("taken");
     calls.submit(&chain.sign(&key, 2, Body::RegisterMiner(registration))).await.expect("taken");

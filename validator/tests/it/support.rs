@@ -9,7 +9,9 @@ pub mod process;
 
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::Job;
-use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
+use assay_proto::transaction::{
+    Body, Devices, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer,
+};
 use assay_proto::{ChainId, PublicKey, SecretKey, Signed};
 use assay_validator::config::{BrokerConfig, Config, EngineConfig};
 use assay_validator::{Error, Node};
@@ -40,6 +42,7 @@ impl Chain {
             validators: vec![GenesisValidator { public_key: validator.public_key(), power: 1 }],
             accounts: vec![GenesisAccount { public_key: client.public_key(), balance: BALANCE }],
             parameters,
+            classes: Vec::new(),
         };
         let dir = tempfile::tempdir().expect("a folder");
         Self { validator, client, genesis, model: TestModel::new(), dir }
@@ -92,8 +95,20 @@ impl Chain {
     }
 
     pub fn register_miner(&self, key: &SecretKey, endpoint: &str) -> Signed<Transaction> {
-        let body = RegisterMiner { endpoint: endpoint.to_owned(), model_ids: vec![self.model.id()] };
+        let body = RegisterMiner {
+            endpoint: endpoint.to_owned(),
+            model_ids: vec![self.model.id()],
+            devices: self.devices(),
+        };
         self.sign(key, 1, Body::RegisterMiner(body))
+    }
+
+    /// What miners say that they compute with: a device of the first class, where there is one.
+    fn devices(&self) -> Devices {
+        self.genesis
+            .classes
+            .first()
+            .map_or_else(Devices::default, |class| Devices { class: class.id, count: 1 })
     }
 
     pub fn job(&self, nonce: u64) -> Signed<Job> {
@@ -107,6 +122,7 @@ impl Chain {
             nonce: 1,
             max_price: PRICE,
             deadline_ms: 10_000,
+            tier: Default::default(),
         };
         change(&mut job);
         self.client.sign(self.chain_id(), job)

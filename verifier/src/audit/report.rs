@@ -92,12 +92,13 @@ fn write_epoch(text: &mut String, epoch: &EpochReport) -> std::fmt::Result {
     writeln!(text, "epoch {number}, height {height}: {minted} of {emission} minted, shared by {by}")?;
     writeln!(
         text,
-        "{:<18} {:>8} {:>7} {:>5} {:>6} {:>8} {:>10} {:>9} {:>9} {:>14}",
+        "{:<18} {:>8} {:>7} {:>5} {:>6} {:>9} {:>8} {:>10} {:>9} {:>9} {:>14}",
         "miner",
         "verified",
         "invalid",
         "late",
         "absent",
+        "available",
         "quality",
         "reputation",
         "consensus",
@@ -107,17 +108,18 @@ fn write_epoch(text: &mut String, epoch: &EpochReport) -> std::fmt::Result {
     for row in miners {
         let MinerEpoch { verified, invalid, late, absent, reward, .. } = row;
         let (quality, reputation) = (fraction(row.quality_ppm), fraction(row.reputation_ppm));
+        let available = fraction(row.availability_ppm);
         let (miner, incentive) = (short(&row.miner), fraction(row.incentive_ppm));
         let consensus = if *scored { fraction(row.consensus_ppm) } else { "-".to_owned() };
         writeln!(
             text,
-            "{miner:<18} {verified:>8} {invalid:>7} {late:>5} {absent:>6} {quality:>8} {reputation:>10} \
+            "{miner:<18} {verified:>8} {invalid:>7} {late:>5} {absent:>6} {available:>9} {quality:>8} {reputation:>10} \
              {consensus:>9} {incentive:>9} {reward:>14}"
         )?;
     }
     writeln!(
         text,
-        "{:<18} {:>8} {:>7} {:>8} {:>8} {:>46}",
+        "{:<18} {:>8} {:>7} {:>8} {:>8} {:>56}",
         "validator", "power", "scores", "trust", "dividend", "reward"
     )?;
     for row in validators {
@@ -126,7 +128,7 @@ fn write_epoch(text: &mut String, epoch: &EpochReport) -> std::fmt::Result {
         let validator = short(&row.validator);
         writeln!(
             text,
-            "{validator:<18} {:>8} {shown:>7} {trust:>8} {dividend:>8} {:>46}",
+            "{validator:<18} {:>8} {shown:>7} {trust:>8} {dividend:>8} {:>56}",
             row.power, row.reward
         )?;
     }
@@ -209,6 +211,11 @@ pub fn epoch_json(report: &EpochReport) -> Value {
             "invalid": row.invalid,
             "late": row.late,
             "absent": row.absent,
+            "online": row.online,
+            "slow": row.slow,
+            "wrong_device": row.wrong_device,
+            "offline": row.offline,
+            "availability_ppm": row.availability_ppm,
             "quality_ppm": row.quality_ppm,
             "reputation_ppm": row.reputation_ppm,
             "consensus_ppm": row.consensus_ppm,

@@ -9,7 +9,9 @@ use assay_proto::{Height, ModelId, PublicKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Account, Head, KeyDigest, Miner, Model, Offender, State, Supply};
+use crate::challenge::Availability;
 use crate::error::Reason;
+use crate::holds::Holds;
 use crate::jobs::ClientJobs;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
@@ -40,6 +42,10 @@ pub enum Record {
     Lock(Purpose, PublicKey, Locked),
     /// What a validator says about miners.
     Ballot(PublicKey, Ballot),
+    /// What a miner computes with, and whether it is there.
+    Availability(PublicKey, Availability),
+    /// Prices of a client's jobs that are locked.
+    Holds(PublicKey, Holds),
     /// Bytes of a verifying key.
     Key(KeyDigest, Arc<[u8]>),
 }
@@ -81,6 +87,8 @@ const STAKE: u8 = 10;
 const COLLATERAL: u8 = 11;
 const ESCROW: u8 = 12;
 const BALLOT: u8 = 13;
+const AVAILABILITY: u8 = 20;
+const HOLDS: u8 = 21;
 
 /// Kinds of record with an id that somebody may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +109,15 @@ pub enum Kind {
     Escrow,
     /// What a validator says about miners.
     Ballot,
+    /// What a miner computes with, and whether it is there.
+    Availability,
+    /// Prices of a client's jobs that are locked.
+    Holds,
 }
 
 impl Kind {
     /// All of them, with their names.
-    pub const NAMES: [(&'static str, Self); 8] = [
+    pub const NAMES: [(&'static str, Self); 10] = [
         ("account", Self::Account),
         ("model", Self::Model),
         ("miner", Self::Miner),
@@ -114,6 +126,8 @@ impl Kind {
         ("collateral", Self::Collateral),
         ("escrow", Self::Escrow),
         ("ballot", Self::Ballot),
+        ("availability", Self::Availability),
+        ("holds", Self::Holds),
     ];
 
     /// The key of the record with this id.
@@ -127,6 +141,8 @@ impl Kind {
             Self::Collateral => COLLATERAL,
             Self::Escrow => ESCROW,
             Self::Ballot => BALLOT,
+            Self::Availability => AVAILABILITY,
+            Self::Holds => HOLDS,
         };
         [&[tag], &id[..]].concat()
     }
@@ -153,6 +169,8 @@ impl Record {
             Self::Lock(Purpose::Collateral, owner, _) => tagged(COLLATERAL, &owner.0),
             Self::Lock(Purpose::Escrow, owner, _) => tagged(ESCROW, &owner.0),
             Self::Ballot(id, _) => tagged(BALLOT, &id.0),
+            Self::Availability(id, _) => tagged(AVAILABILITY, &id.0),
+            Self::Holds(id, _) => tagged(HOLDS, &id.0),
         }
     }
 
@@ -170,6 +188,8 @@ impl Record {
             Self::Registrations(value) => encode(value),
             Self::Lock(_, _, value) => encode(value),
             Self::Ballot(_, value) => encode(value),
+            Self::Availability(_, value) => encode(value),
+            Self::Holds(_, value) => encode(value),
             Self::Key(_, bytes) => bytes.to_vec(),
         }
     }
@@ -207,6 +227,8 @@ impl Record {
             COLLATERAL => Ok(Self::Lock(Purpose::Collateral, PublicKey(id), decode(key, value)?)),
             ESCROW => Ok(Self::Lock(Purpose::Escrow, PublicKey(id), decode(key, value)?)),
             BALLOT => Ok(Self::Ballot(PublicKey(id), decode(key, value)?)),
+            AVAILABILITY => Ok(Self::Availability(PublicKey(id), decode(key, value)?)),
+            HOLDS => Ok(Self::Holds(PublicKey(id), decode(key, value)?)),
             KEY if KeyDigest::of(value) == KeyDigest(id) => Ok(Self::Key(KeyDigest(id), value.into())),
             KEY => Err(RecordError::Value { key: name(key) }),
             _ => Err(unknown()),
@@ -239,7 +261,9 @@ pub(super) fn all(state: &State) -> impl Iterator<Item = Record> + '_ {
     let locks = state.locks.iter().map(|(&(purpose, id), value)| Record::Lock(purpose, id, value.clone()));
     let ballots = state.ballots.iter().map(|(&id, value)| Record::Ballot(id, value.clone()));
     let first = single.into_iter().chain(accounts).chain(models).chain(miners).chain(clients).chain(keys);
-    first.chain(offenders).chain(numbers).chain(locks).chain(ballots)
+    let availability = state.availability.iter().map(|(&id, value)| Record::Availability(id, value.clone()));
+    let holds = state.holds.iter().map(|(&id, value)| Record::Holds(id, value.clone()));
+    first.chain(offenders).chain(numbers).chain(locks).chain(ballots).chain(availability).chain(holds)
 }
 
 /// The record under a key.
@@ -270,6 +294,10 @@ pub(super) fn find(state: &State, key: &[u8]) -> Option<Record> {
         COLLATERAL => lock(Purpose::Collateral),
         ESCROW => lock(Purpose::Escrow),
         BALLOT => state.ballots.get(&account).map(|value| Record::Ballot(account, value.clone())),
+        AVAILABILITY => {
+            state.availability(&account).map(|value| Record::Availability(account, value.clone()))
+        }
+        HOLDS => state.holds(&account).map(|value| Record::Holds(account, value.clone())),
         KEY => state.keys.get(&KeyDigest(id)).map(|value| Record::Key(KeyDigest(id), value.clone())),
         _ => None,
     }
@@ -297,6 +325,9 @@ pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
     let locks = changed(&old.locks, &new.locks);
     records.extend(locks.map(|(&(purpose, id), value)| Record::Lock(purpose, id, value.clone())));
     records.extend(changed(&old.ballots, &new.ballots).map(|(&id, value)| Record::Ballot(id, value.clone())));
+    let availability = changed(&old.availability, &new.availability);
+    records.extend(availability.map(|(&id, value)| Record::Availability(id, value.clone())));
+    records.extend(changed(&old.holds, &new.holds).map(|(&id, value)| Record::Holds(id, value.clone())));
     // The bytes under a digest never change.
     let keys = new.keys.iter().filter(|(digest, _)| !old.keys.contains_key(digest));
     records.extend(keys.map(|(&id, value)| Record::Key(id, value.clone())));
@@ -332,6 +363,8 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
             Record::Registrations(value) => registrations = Some(value),
             Record::Lock(purpose, id, value) => drop(state.locks.insert((purpose, id), value)),
             Record::Ballot(id, value) => drop(state.ballots.insert(id, value)),
+            Record::Availability(id, value) => drop(state.availability.insert(id, value)),
+            Record::Holds(id, value) => drop(state.holds.insert(id, value)),
         }
     }
     state.stake_power = stake_power.ok_or(RecordError::Missing("power of stake"))?;

@@ -13,7 +13,7 @@ use crate::jobs::ClientJobs;
 use crate::proof::VerifyingKey;
 use crate::receipt::Judgement;
 use crate::state::{KeyCache, KeyDigest, Miner, Model, Offender, State};
-use crate::{accounts, epoch, limits, locks, miners, receipt, scores};
+use crate::{accounts, challenge, epoch, holds, limits, locks, miners, receipt, scores, tiers};
 
 /// The effect of a receipt.
 #[derive(Debug)]
@@ -56,7 +56,13 @@ pub(crate) fn execute(
 /// What a validator signs by duty costs it nothing, nor does the proof that one did wrong.
 fn fee(state: &State, action: &Action) -> u64 {
     match action {
-        Action::Receipt(_) | Action::Equivocation(_) | Action::CommitScores(_) | Action::RevealScores(_) => 0,
+        Action::Receipt(_)
+        | Action::Equivocation(_)
+        | Action::CommitScores(_)
+        | Action::RevealScores(_)
+        | Action::Challenged(..)
+        | Action::Hold(_)
+        | Action::Release(_) => 0,
         Action::RegisterModel(..)
         | Action::RegisterMiner(_)
         | Action::Transfer(_)
@@ -82,6 +88,9 @@ fn perform(
         Action::CommitScores(body) => scores::commit(state, signer, body)?,
         Action::RevealScores(body) => scores::reveal(state, signer, body)?,
         Action::Equivocation(offence) => remove_validator(state, offence)?,
+        Action::Challenged(body, found) => challenge::note(state, signer, &body, &found)?,
+        Action::Hold(job) => hold(state, signer, &job, keys)?,
+        Action::Release(body) => holds::release(state, signer, body)?,
         Action::Receipt(judged) => return Ok(Some(settle(state, signer, &judged, keys)?)),
     }
     Ok(None)
@@ -150,6 +159,7 @@ fn remove_validator(state: &mut State, offence: Offence) -> Result<(), Reason> {
 pub fn check_job(state: &State, job: &Signed<Job>, keys: &KeyCache) -> Result<VerifyingKey, Reason> {
     let key = keys.model(state, &job.value().model_id)?;
     receipt::check_job(job.value(), &key)?;
+    tiers::check(state.parameters(), job.value())?;
     let (client, job_id) = (job.signer(), job.id(state.chain_id()));
     jobs(state, &client).check(client, job.value().nonce, job_id)?;
     let (balance, needed) = (state.funds(&client), job.value().max_price);
@@ -157,6 +167,15 @@ pub fn check_job(state: &State, job: &Signed<Job>, keys: &KeyCache) -> Result<Ve
         return Err(Reason::Balance { account: client, balance, needed });
     }
     Ok(key)
+}
+
+/// Locks the price of a job that could be settled, for the validator that assigns it.
+fn hold(state: &mut State, signer: PublicKey, job: &Signed<Job>, keys: &KeyCache) -> Result<(), Reason> {
+    if signer == job.signer() {
+        return Err(Reason::OwnReceipt(signer));
+    }
+    check_job(state, job, keys)?;
+    holds::hold(state, signer, job)
 }
 
 fn jobs(state: &State, client: &PublicKey) -> ClientJobs {
@@ -167,7 +186,8 @@ fn settle(state: &mut State, signer: PublicKey, judged: &Judged, keys: &KeyCache
     let Judged { receipt: Receipt { evidence, verdict }, job, key, judgement } = judged;
     let verdict = *verdict;
     let (client, miner_key, job_id) = (job.signer(), evidence.miner, job.id(state.chain_id()));
-    let job = job.value();
+    let (signed, job) = (job, job.value());
+    tiers::check(state.parameters(), job)?;
     check_parties(state, signer, client, miner_key)?;
     let model = state.models.get(&job.model_id).ok_or(Reason::ModelUnknown(job.model_id))?;
     let miner = state.miners.get(&miner_key).ok_or(Reason::MinerUnknown(miner_key))?;
@@ -189,6 +209,7 @@ fn settle(state: &mut State, signer: PublicKey, judged: &Judged, keys: &KeyCache
     if settled {
         match state.parameters().prepaid {
             0 => accounts::pay(state, client, miner_key, job.max_price)?,
+            _ if holds::are_needed(state) => holds::pay(state, signer, signed, miner_key)?,
             _ => locks::draw(state, client, miner_key, job.max_price)?,
         }
     }

@@ -109,7 +109,14 @@ mod tests {
 
     fn prepared(nonce: u64, says: Verdict) -> Prepared {
         let (key, chain) = (SecretKey::from_bytes(&[1; 32]), ChainId::new("test-known").unwrap());
-        let job = Job { model_id: ModelId([2; 32]), inputs: vec![], nonce, max_price: 1, deadline_ms: 1 };
+        let job = Job {
+            model_id: ModelId([2; 32]),
+            inputs: vec![],
+            nonce,
+            max_price: 1,
+            deadline_ms: 1,
+            tier: Default::default(),
+        };
         let job: Signed<Job> = key.sign(&chain, job);
         let evidence = Evidence {
             job: job.envelope().clone(),

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+use assay_proto::challenge::Challenged;
+use assay_proto::hold::Release;
 use assay_proto::job::{Job, Output, Proof};
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
@@ -17,6 +19,7 @@ use assay_proto::{ChainId, Envelope, ModelId, PublicKey, Signed};
 use rayon::prelude::*;
 
 use super::known::Name;
+use crate::challenge::{self, Found};
 use crate::error::Reason;
 use crate::limits;
 use crate::proof::{self, ProofError, Statement, VerifyingKey};
@@ -73,6 +76,12 @@ pub(super) enum Action {
     CommitScores(CommitScores),
     /// Nothing to find out ahead.
     RevealScores(RevealScores),
+    /// What the signatures in it say, and whether the sampled rows are right.
+    Challenged(Box<Challenged>, Found),
+    /// The job in it, opened.
+    Hold(Signed<Job>),
+    /// Nothing to find out ahead.
+    Release(Release),
 }
 
 #[derive(Debug)]
@@ -254,6 +263,16 @@ fn open(state: &State, candidate: Candidate<'_>, held: &Held) -> Result<Opened<(
         Body::Unlock(body) => Content::Ready(Action::Unlock(body)),
         Body::CommitScores(body) => Content::Ready(Action::CommitScores(body)),
         Body::RevealScores(body) => Content::Ready(Action::RevealScores(body)),
+        // Rows and large jobs are looked at for validators only.
+        Body::Challenged(_) | Body::Hold(_) if !state.validators().contains(&signer) => {
+            return Err(Reason::NotValidator(signer));
+        }
+        Body::Challenged(body) => {
+            let found = challenge::examine(chain, &body)?;
+            Content::Ready(Action::Challenged(Box::new(body), found))
+        }
+        Body::Hold(body) => Content::Ready(Action::Hold(receipt::open_job(chain, &body.job)?)),
+        Body::Release(body) => Content::Ready(Action::Release(body)),
     };
     Ok(Opened { signer, nonce, content })
 }

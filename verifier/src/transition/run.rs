@@ -6,10 +6,11 @@ use assay_proto::report::EpochReport;
 
 use super::prepare::Prepared;
 use super::{LoggedReceipt, Transition, body, ends_epoch};
+use crate::epoch::Standing;
 use crate::error::Reason;
 use crate::scores::{self, Consensus};
 use crate::state::{Head, KeyCache, Record, State};
-use crate::{accounts, epoch, locks, miners};
+use crate::{accounts, challenge, epoch, holds, locks, miners};
 
 /// A state in the middle of a block.
 pub(crate) struct Run<'a> {
@@ -33,6 +34,7 @@ impl<'a> Run<'a> {
     pub(crate) fn begin(before: &'a State) -> Self {
         let mut state = before.clone();
         state.head.height = state.head.height.next();
+        challenge::begin(before, &mut state);
         Self { before, state, executed: 0, receipts: Vec::new() }
     }
 
@@ -45,9 +47,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Gives back what leaves here, ends the epoch where it ends, checks the supply and commits to the state.
+    /// Gives back what leaves and expires here, ends challenges, ends the epoch where it ends, checks the supply and commits to the state.
     pub(crate) fn finish(mut self) -> Result<Ended, Reason> {
         locks::release(&mut self.state)?;
+        holds::expire(&mut self.state)?;
+        challenge::end(&mut self.state);
         let report = end_epoch(&mut self.state)?;
         self.state.check_supply()?;
         let mut records = self.state.changes_since(self.before);
@@ -83,8 +87,10 @@ fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
     let (epoch, supply) = (state.epoch_of(height), state.supply.total());
     let consensus = Consensus::of(&parameters, state.validators(), &state.miners, &state.ballots);
     let at = (epoch, height);
-    let report = epoch::close(&parameters, at, supply, state.validators(), &state.miners, consensus.as_ref());
+    let standing = Standing { miners: &state.miners, availability: &state.availability };
+    let report = epoch::close(&parameters, at, supply, state.validators(), standing, consensus.as_ref());
     state.miners.values_mut().for_each(miners::begin_epoch);
+    challenge::begin_epoch(state);
     for row in &report.miners {
         if let Some(miner) = state.miners.get_mut(&row.miner) {
             miner.reputation_ppm = row.reputation_ppm;

@@ -2,6 +2,7 @@
 
 use assay_proto::block::CommittedBlock;
 use assay_proto::genesis::{GenesisAccount, Parameters};
+use assay_proto::hold::ReleaseReason;
 use assay_proto::receipt::Verdict;
 use assay_proto::scores::CommitScores;
 use assay_proto::transaction::{Body, Burn, Purpose};
@@ -355,6 +356,8 @@ enum Try {
     Unlock(u8, u8, u64),
     Work(u8, bool),
     Accuse(u8),
+    Hold(u8),
+    Release(u64),
 }
 
 fn tries() -> impl Strategy<Value = Vec<Try>> {
@@ -366,6 +369,8 @@ fn tries() -> impl Strategy<Value = Vec<Try>> {
         3 => (0..5_u8, 0..5_u8, amount).prop_map(|(a, b, amount)| Try::Unlock(a, b, amount)),
         2 => (0..2_u8, any::<bool>()).prop_map(|(n, lies)| Try::Work(n, lies)),
         1 => (1..3_u8).prop_map(Try::Accuse),
+        3 => (0..2_u8).prop_map(Try::Hold),
+        1 => (1..4_u64).prop_map(Try::Release),
     ];
     prop::collection::vec(one, 1..60)
 }
@@ -402,6 +407,12 @@ fn envelope(world: &World, what: &Try) -> Envelope {
             };
             world.signed_receipt(world.receipt(&attempt, verdict), 1)
         }
+        Try::Hold(n) => {
+            let client_jobs = world.state.client(&client(0).public_key());
+            let nonce = client_jobs.map_or(0, |jobs| jobs.latest()) + 1 + u64::from(n);
+            crate::holds::hold(world, 0, &world.job(&client(0), nonce))
+        }
+        Try::Release(nonce) => crate::holds::release(world, &validator(0), nonce, ReleaseReason::NoMiner),
         Try::Accuse(n) => {
             let nonce = world.state.account(&validator(0).public_key()).nonce + 1;
             world.sign(&validator(0), nonce, Body::Equivocation(equivocation(world, n)))
@@ -413,10 +424,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn base_units_are_conserved_whatever_anyone_tries(tries in tries(), prepaid in 0..2_u64, fee in 0..3_u64) {
+    fn base_units_are_conserved_whatever_anyone_tries(tries in tries(), prepaid in 0..3_u64, fee in 0..3_u64) {
         let mut world = costly(fee, |parameters| {
             parameters.unbonding_blocks = 4;
-            parameters.prepaid = prepaid;
+            (parameters.prepaid, parameters.hold_blocks) = (prepaid.min(1), prepaid.saturating_sub(1) * 3);
             parameters.collateral_slash_ppm = 333_333;
             parameters.slash_ppm = 900_000;
         });
@@ -430,6 +441,7 @@ proptest! {
             let balances: u128 = state.records().map(|record| match record {
                 Record::Account(_, account) => u128::from(account.balance),
                 Record::Lock(_, _, locked) => locked.total(),
+                Record::Holds(_, holds) => holds.total(),
                 _ => 0,
             }).sum();
             let supply = state.supply();

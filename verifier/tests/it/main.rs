@@ -4,6 +4,8 @@ mod accounts;
 mod audits;
 mod blocks;
 mod certificates;
+mod challenges;
+mod holds;
 mod places;
 mod proposals;
 mod receipts;

@@ -10,7 +10,14 @@ use crate::world::{Attempt, MODEL, World, client, key, miner, parameters};
 
 fn register(world: &World, secret: &SecretKey, serves: bool) -> Envelope {
     let model_ids = if serves { vec![MODEL] } else { vec![] };
-    world.next(secret, Body::RegisterMiner(RegisterMiner { endpoint: "http://m:1".into(), model_ids }))
+    world.next(
+        secret,
+        Body::RegisterMiner(RegisterMiner {
+            endpoint: "http://m:1".into(),
+            model_ids,
+            devices: Default::default(),
+        }),
+    )
 }
 
 #[test]

@@ -220,7 +220,8 @@ fn the_miner_must_be_registered_for_the_model() {
     let stranger = world.attempt(world.job(&client(0), 1), miner(9));
     let reason = refusal(&world, world.receipt(&stranger, Verdict::Verified));
     assert!(matches!(reason, Reason::MinerUnknown(key) if key == miner(9).public_key()));
-    let body = RegisterMiner { endpoint: "http://h:1".into(), model_ids: vec![] };
+    let body =
+        RegisterMiner { endpoint: "http://h:1".into(), model_ids: vec![], devices: Default::default() };
     world.commit(vec![world.next(&miner(0), Body::RegisterMiner(body))]);
     let reason = refusal(&world, world.receipt(&honest(&world), Verdict::Verified));
     assert!(matches!(reason, Reason::MinerModel { model: MODEL, .. }));

@@ -1,16 +1,25 @@
 //! The end of an epoch.
 
+use std::collections::BTreeMap;
+
 use assay_proto::genesis::Parameters;
 use assay_proto::limits::{EMISSION, PPM};
 use assay_proto::receipt::Verdict;
 use assay_proto::report::{EpochReport, MinerEpoch};
 use assay_proto::{Envelope, Epoch, Height, PublicKey};
 use assay_verifier::certificate::ValidatorSet;
-use assay_verifier::epoch;
+use assay_verifier::challenge::Availability;
+use assay_verifier::epoch::{self, Standing};
 use assay_verifier::state::{Miner, Work};
 use proptest::prelude::*;
 
 use crate::world::{Attempt, PRICE, World, client, genesis, miner, parameters, validator};
+
+/// Miners that nobody challenged.
+fn standing(miners: &BTreeMap<PublicKey, Miner>) -> Standing<'_> {
+    const NONE: &BTreeMap<PublicKey, Availability> = &BTreeMap::new();
+    Standing { miners, availability: NONE }
+}
 
 /// Runs to the end of the epoch, with these transactions in its first block.
 fn finish(world: &mut World, transactions: Vec<Envelope>) -> EpochReport {
@@ -155,7 +164,7 @@ proptest! {
             .map(|(n, row)| (PublicKey([u8::try_from(n).unwrap(); 32]), record(row)))
             .collect();
         let validators = ValidatorSet::of(&genesis());
-        let report = epoch::close(&parameters, (Epoch(1), Height(5)), 10_050, &validators, &miners, None);
+        let report = epoch::close(&parameters, (Epoch(1), Height(5)), 10_050, &validators, standing(&miners), None);
         prop_assert!(report.minted() <= emission);
         let (mut earned, mut incentive) = (0, 0);
         for row in &report.miners {
@@ -183,7 +192,7 @@ proptest! {
         let miners = [(PublicKey([1; 32]), record)].into();
         let parameters = Parameters { emission: EMISSION, ..parameters() };
         let validators = ValidatorSet::of(&genesis());
-        let report = epoch::close(&parameters, (Epoch(1), Height(5)), 0, &validators, &miners, None);
+        let report = epoch::close(&parameters, (Epoch(1), Height(5)), 0, &validators, standing(&miners), None);
         prop_assert_eq!(report.miners[0].reward, EMISSION / 2);
     }
 }

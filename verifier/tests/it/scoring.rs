@@ -204,8 +204,11 @@ fn nobody_scores_itself_nor_a_miner_that_came_later() {
     // Validator 2 is a miner too, and miner 0 takes its place anew after the commitments.
     let itself = validator(2);
     let registration = |world: &World| {
-        let body =
-            assay_proto::transaction::RegisterMiner { endpoint: "http://v:1".into(), model_ids: vec![] };
+        let body = assay_proto::transaction::RegisterMiner {
+            endpoint: "http://v:1".into(),
+            model_ids: vec![],
+            devices: Default::default(),
+        };
         world.next(&itself, Body::RegisterMiner(body))
     };
     world.commit(vec![registration(&world)]);
@@ -219,7 +222,11 @@ fn nobody_scores_itself_nor_a_miner_that_came_later() {
     // The least power that agrees on something is its own: it gives its own miner all it has.
     let all: Vec<_> = (0..3).map(|n| (n, own(n))).collect();
     world.commit(all.iter().map(|(n, scores)| commit(&world, &validator(*n), scores)).collect());
-    let body = assay_proto::transaction::RegisterMiner { endpoint: "http://l:1".into(), model_ids: vec![] };
+    let body = assay_proto::transaction::RegisterMiner {
+        endpoint: "http://l:1".into(),
+        model_ids: vec![],
+        devices: Default::default(),
+    };
     world.commit(vec![world.next(&late, Body::RegisterMiner(body))]);
     world.advance(5);
     world.commit(all.iter().map(|(n, scores)| reveal(&world, &validator(*n), scores)).collect());

@@ -188,7 +188,7 @@ fn a_miner_serves_registered_models_and_may_register_again() {
     let mut world = World::ready();
     let unknown = ModelId([78; 32]);
     let register = |world: &World, endpoint: &str, model_ids| {
-        let body = RegisterMiner { endpoint: endpoint.into(), model_ids };
+        let body = RegisterMiner { endpoint: endpoint.into(), model_ids, devices: Default::default() };
         world.next(&miner(0), Body::RegisterMiner(body))
     };
     let reason = world.refusal(register(&world, "http://new:1", vec![MODEL, unknown]));

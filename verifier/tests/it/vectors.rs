@@ -79,7 +79,7 @@ fn an_escrow_goes_as_the_committed_vectors_say() {
     let cases: Vec<Value> = serde_json::from_str(include_str!("../vectors/escrow.json")).unwrap();
     for case in &cases {
         let mut world = World::with(|parameters| {
-            (parameters.prepaid, parameters.emission) = (1, 0);
+            (parameters.prepaid, parameters.emission, parameters.hold_blocks) = (1, 0, 0);
             parameters.unbonding_blocks = case["unbonding_blocks"].as_u64().unwrap();
         });
         world.commit(vec![world.register_miner(0)]);

@@ -61,7 +61,14 @@ pub fn genesis() -> Genesis {
         .map(|(n, balance)| GenesisAccount { public_key: client(n).public_key(), balance })
         .into();
     accounts.sort_by_key(|account| account.public_key);
-    Genesis { chain_id: chain(), time_ms: 1000, validators, accounts, parameters: parameters() }
+    Genesis {
+        chain_id: chain(),
+        time_ms: 1000,
+        validators,
+        accounts,
+        parameters: parameters(),
+        classes: Vec::new(),
+    }
 }
 
 /// A chain as it grows.
@@ -159,7 +166,11 @@ impl World {
     }
 
     pub fn register_miner(&self, n: u8) -> Envelope {
-        let body = RegisterMiner { endpoint: format!("http://miner-{n}:1"), model_ids: vec![MODEL] };
+        let body = RegisterMiner {
+            endpoint: format!("http://miner-{n}:1"),
+            model_ids: vec![MODEL],
+            devices: Default::default(),
+        };
         self.next(&miner(n), Body::RegisterMiner(body))
     }
 
@@ -280,5 +291,12 @@ impl World {
 }
 
 pub fn plain_job(nonce: u64) -> Job {
-    Job { model_id: MODEL, inputs: vec![vec![0, 5, 15, 2]], nonce, max_price: PRICE, deadline_ms: 2 }
+    Job {
+        model_id: MODEL,
+        inputs: vec![vec![0, 5, 15, 2]],
+        nonce,
+        max_price: PRICE,
+        deadline_ms: 2,
+        tier: Default::default(),
+    }
 }

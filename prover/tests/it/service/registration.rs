@@ -151,6 +151,7 @@ fn registration(validator: String, patience: Duration) -> Registration {
         chain_id: chain(),
         endpoint: ENDPOINT.to_owned(),
         models: models(),
+        devices: Default::default(),
         patience,
     }
 }

@@ -1,14 +1,16 @@
 //! Miners that answer over gRPC, honestly or in one of the ways that a validator must withstand.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use assay_proto::challenge::{Challenge, ChallengeAnswer};
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::wire::execute_response::Event;
 use assay_proto::wire::miner_server::{Miner, MinerServer};
 use assay_proto::{ChainId, Envelope, JobId, SecretKey, Signed, wire};
+use assay_verifier::challenge::work::Work;
 use assay_verifier::proof::Statement;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -56,11 +58,31 @@ pub enum Behaviour {
     Endless,
 }
 
+/// What a miner does with a challenge of its device, which it says is of class 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trick {
+    /// The right rows, at once.
+    #[default]
+    None,
+    /// The right rows, after this time.
+    Slow(Duration),
+    /// The right rows, signed for another class.
+    OtherClass,
+    /// Rows that the work does not give.
+    WrongRows,
+    /// An answer that somebody else signed.
+    OtherSigner,
+    /// No answer.
+    Refuses,
+}
+
 /// A running miner.
 pub struct FakeMiner {
     pub key: SecretKey,
     pub address: SocketAddr,
     pub served: Arc<Served>,
+    /// May be changed while it runs.
+    pub trick: Arc<Mutex<Trick>>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
@@ -99,11 +121,13 @@ impl FakeMiner {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let served = Arc::new(Served::default());
-        let answers = Answers { key: key.clone(), chain, model, behaviour, served: Arc::clone(&served) };
+        let trick = Arc::new(Mutex::new(Trick::None));
+        let (key_, served_, trick_) = (key.clone(), Arc::clone(&served), Arc::clone(&trick));
+        let answers = Answers { key: key_, chain, model, behaviour, served: served_, trick: trick_ };
         let service = MinerServer::new(Service(Arc::new(answers))).max_encoding_message_size(64 << 20);
         let server = Server::builder().add_service(service);
         let server = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Self { key, address, served, server }
+        Self { key, address, served, trick, server }
     }
 
     pub fn endpoint(&self) -> String {
@@ -123,6 +147,7 @@ struct Answers {
     model: TestModel,
     behaviour: Behaviour,
     served: Arc<Served>,
+    trick: Arc<Mutex<Trick>>,
 }
 
 struct Service(Arc<Answers>);
@@ -134,6 +159,35 @@ impl Miner for Service {
         _request: Request<wire::DescribeRequest>,
     ) -> Result<Response<wire::DescribeResponse>, Status> {
         Err(Status::unimplemented("not needed here"))
+    }
+
+    async fn challenge(
+        &self,
+        request: Request<wire::ChallengeRequest>,
+    ) -> Result<Response<wire::ChallengeResponse>, Status> {
+        let trick = *self.0.trick.lock().expect("a trick");
+        let signed = request.into_inner().challenge.expect("a challenge");
+        let challenge: Signed<Challenge> =
+            Envelope::try_from(signed).expect("an envelope").open(&self.0.chain).expect("a challenge");
+        let id = challenge.id(&self.0.chain);
+        let work = Work::of(challenge.value(), &id);
+        let rows = work.rows(&(0..work.side).collect::<Vec<_>>());
+        let honest = ChallengeAnswer { challenge: id, device_class: 1, rows, compute_us: 1 };
+        let (key, answer) = match trick {
+            Trick::None => (self.0.key.clone(), honest),
+            Trick::Slow(time) => {
+                tokio::time::sleep(time).await;
+                (self.0.key.clone(), honest)
+            }
+            Trick::OtherClass => (self.0.key.clone(), ChallengeAnswer { device_class: 2, ..honest }),
+            Trick::WrongRows => {
+                (self.0.key.clone(), ChallengeAnswer { rows: vec![[0; 8]; honest.rows.len()], ..honest })
+            }
+            Trick::OtherSigner => (SecretKey::from_bytes(&[77; 32]), honest),
+            Trick::Refuses => return Err(Status::unavailable("no")),
+        };
+        let answer = Some((&key.sign(&self.0.chain, answer)).into());
+        Ok(Response::new(wire::ChallengeResponse { answer }))
     }
 
     type ExecuteStream = ReceiverStream<Result<wire::ExecuteResponse, Status>>;
