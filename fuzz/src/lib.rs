@@ -10,7 +10,7 @@ use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
-use assay_proto::{ChainId, Envelope, Height, ModelId, SecretKey};
+use assay_proto::{ChainId, Envelope, Height, ModelId, SecretKey, SubnetId};
 use assay_prover::groth16::{Prover, ProvingKey, Secret, setup};
 use assay_verifier::export;
 use assay_verifier::proof::Statement;
@@ -130,6 +130,7 @@ fn chain() -> Chain {
         name: "dense".into(),
         verifying_key,
         proof_system: ProofSystem::Groth16,
+        subnet: SubnetId::ROOT,
     };
     let registration = RegisterMiner { endpoint: "http://miner:1".into(), model_ids: vec![model_id] };
 

@@ -20,7 +20,9 @@ use assay_proto::receipt::Receipt;
 use assay_proto::scores::RevealScores;
 use assay_proto::transaction::{Body, Transaction};
 use assay_proto::vote::Equivocation;
-use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, JobId, PublicKey, SecretKey, Signed};
+use assay_proto::{
+    BlockHash, ChainId, Envelope, Epoch, Height, JobId, PublicKey, SecretKey, Signed, SubnetId,
+};
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};
 use assay_verifier::transition::{Candidate, Transition, apply};
@@ -269,9 +271,9 @@ impl Application {
         self.mempool.submit_own(last, |nonce| self.key.sign(state.chain_id(), Transaction { nonce, body }))
     }
 
-    /// The salt of this validator's scores of an epoch.
-    pub fn salt(&self, epoch: Epoch) -> [u8; 32] {
-        RevealScores::salt(&self.key, &self.chain_id(), epoch)
+    /// The salt of this validator's scores of a subnet and an epoch.
+    pub fn salt(&self, subnet: SubnetId, epoch: Epoch) -> [u8; 32] {
+        RevealScores::salt(&self.key, &self.chain_id(), subnet, epoch)
     }
 
     /// The state after the last decided block.

@@ -19,6 +19,7 @@ pub mod epoch;
 mod error;
 pub mod export;
 pub mod fixed;
+pub mod governance;
 pub mod inclusion;
 pub mod jobs;
 pub mod limits;
@@ -31,6 +32,7 @@ pub mod receipt;
 pub mod scores;
 pub mod snapshot;
 pub mod state;
+pub mod subnets;
 pub mod transition;
 pub mod yuma;
 

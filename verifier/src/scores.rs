@@ -1,12 +1,13 @@
 //! Scores of validators: sealed in one epoch, shown in the next, weighed at its end.
 //!
 //! ```text
-//! epoch e      commit   once a validator and epoch
+//! epoch e      commit   once a validator, subnet and epoch, with a permit: the `validator_permits` of the greatest power
 //! epoch e + 1  reveal   opens the commitment of e; whoever does not has no dividends at the end of e + 1
-//! end          W_ij = 0 if i = j, or if j took its place after i committed; otherwise what i showed
+//! end, of each subnet alone, over its miners and the validators with a permit:
+//!              W_ij = 0 if i = j, or if j took its place after i committed; otherwise what i showed
 //!              more than two thirds of the voting power showed scores: `yuma::epoch` over power, W and bonds
 //!              otherwise verified work decides (`epoch`), and bonds rest
-//! local        w_j = sum of the qualities of j's answers that i's receipts call verified, 0 after an invalid one;
+//! local        w_j = sum of the qualities of j's answers in the subnet that i's receipts call verified, 0 after an invalid one;
 //!              score_j = max(1, floor(65535 w_j / max w)) where w_j > 0
 //! ```
 //!
@@ -16,18 +17,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_proto::block::Block;
 use assay_proto::genesis::Parameters;
+use assay_proto::job::Job;
 use assay_proto::limits::SCORES;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::transaction::{Body, Transaction};
-use assay_proto::{Canonical, Commitment, Epoch, Height, PublicKey};
+use assay_proto::{Canonical, Commitment, Epoch, Height, PublicKey, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::ValidatorSet;
 use crate::epoch;
 use crate::error::Reason;
 use crate::fixed::Fixed;
-use crate::state::{Miner, State};
+use crate::state::{Place, State};
+use crate::subnets;
 use crate::yuma::{self, Liquid, Outcome, Rules};
 
 /// Scores that are not shown yet.
@@ -61,12 +64,18 @@ pub struct Ballot {
 
 /// Takes a commitment, or changes nothing.
 pub(crate) fn commit(state: &mut State, signer: PublicKey, body: CommitScores) -> Result<(), Reason> {
-    check(state, signer, body.epoch, state.epoch_of(state.head.height))?;
-    let ballot = state.ballots.entry(signer).or_default();
-    if ballot.sealed.contains_key(&body.epoch) {
-        return Err(Reason::ScoresSealed { validator: signer, epoch: body.epoch });
+    let CommitScores { epoch, commitment, subnet } = body;
+    check(state, signer, epoch, state.epoch_of(state.head.height))?;
+    subnets::check_known(state, subnet)?;
+    if !state.permitted(subnet).contains(&signer) {
+        return Err(Reason::Permit { validator: signer, subnet });
     }
-    ballot.sealed.insert(body.epoch, Sealed { height: state.head.height, commitment: body.commitment });
+    let height = state.head.height;
+    let ballot = state.ballot_mut(subnet, signer);
+    if ballot.sealed.contains_key(&epoch) {
+        return Err(Reason::ScoresSealed { validator: signer, epoch });
+    }
+    ballot.sealed.insert(epoch, Sealed { height, commitment });
     Ok(())
 }
 
@@ -75,12 +84,14 @@ pub(crate) fn reveal(state: &mut State, signer: PublicKey, body: RevealScores) -
     let before = Epoch(state.epoch_of(state.head.height).0.saturating_sub(1));
     check(state, signer, body.epoch, before)?;
     let got = body.commitment(state.chain_id(), &signer);
+    let sealed =
+        state.ballot_of(body.subnet, &signer).and_then(|ballot| ballot.sealed.get(&body.epoch).copied());
     let missing = Reason::ScoresUnknown { validator: signer, epoch: body.epoch };
-    let Some(ballot) = state.ballots.get_mut(&signer) else { return Err(missing) };
-    let Some(sealed) = ballot.sealed.get(&body.epoch).copied() else { return Err(missing) };
+    let sealed = sealed.ok_or(missing)?;
     if sealed.commitment != got {
         return Err(Reason::ScoresCommitment { expected: sealed.commitment, got });
     }
+    let ballot = state.ballot_mut(body.subnet, signer);
     ballot.sealed.remove(&body.epoch);
     ballot.revealed = Some(Revealed { committed: sealed.height, scores: body.scores.into_iter().collect() });
     Ok(())
@@ -93,7 +104,7 @@ fn check(state: &State, signer: PublicKey, got: Epoch, expected: Epoch) -> Resul
     if got == expected { Ok(()) } else { Err(Reason::ScoresEpoch { expected, got }) }
 }
 
-/// What the scores of an epoch say.
+/// What the scores of an epoch say in one subnet.
 #[derive(Clone, Debug)]
 pub struct Consensus {
     miners: Vec<PublicKey>,
@@ -106,8 +117,8 @@ impl Consensus {
     pub fn of(
         parameters: &Parameters,
         validators: &ValidatorSet,
-        miners: &BTreeMap<PublicKey, Miner>,
-        ballots: &BTreeMap<PublicKey, Ballot>,
+        miners: &BTreeMap<PublicKey, &Place>,
+        ballots: &BTreeMap<PublicKey, &Ballot>,
     ) -> Option<Self> {
         let shown = |key: &PublicKey| ballots.get(key).and_then(|ballot| ballot.revealed.as_ref());
         let stakes: Vec<u64> =
@@ -159,6 +170,13 @@ impl Consensus {
         (at(&self.outcome.validator_trust, index), at(&self.outcome.dividends, index))
     }
 
+    /// Bonds of a validator, if it had a say.
+    fn bonds(&self, key: &PublicKey) -> Option<BTreeMap<PublicKey, u16>> {
+        let index = self.validators.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let held = self.miners.iter().copied().zip(self.outcome.bonds.get(index)?.iter().copied());
+        Some(held.filter(|&(_, bond)| bond > 0).collect())
+    }
+
     /// Whether a validator showed its scores.
     pub fn revealed(&self, key: &PublicKey) -> bool {
         self.validators.iter().any(|(validator, revealed)| validator == key && *revealed)
@@ -191,18 +209,14 @@ pub fn rules(parameters: &Parameters) -> Rules {
     }
 }
 
-/// Ends an epoch: bonds are as the consensus left them, what was shown is done with, what was not shown is lost.
-pub fn end_epoch(ballots: &mut BTreeMap<PublicKey, Ballot>, ended: Epoch, consensus: Option<&Consensus>) {
-    for ballot in ballots.values_mut() {
-        ballot.revealed = None;
-        ballot.sealed.retain(|&epoch, _| epoch == ended);
-    }
-    let Some(Consensus { miners, validators, outcome }) = consensus else { return };
-    for ((key, _), row) in validators.iter().zip(&outcome.bonds) {
-        let held = miners.iter().copied().zip(row.iter().copied()).filter(|&(_, bond)| bond > 0);
-        let bonds: BTreeMap<PublicKey, u16> = held.collect();
-        if !bonds.is_empty() || ballots.contains_key(key) {
-            ballots.entry(*key).or_default().bonds = bonds;
+impl Ballot {
+    /// Ends an epoch: bonds are as the consensus left them, what was shown is done with, what was not shown is lost. Who
+    /// never said anything has no bonds.
+    pub fn end_epoch(&mut self, validator: &PublicKey, ended: Epoch, consensus: Option<&Consensus>) {
+        self.revealed = None;
+        self.sealed.retain(|&epoch, _| epoch == ended);
+        if let Some(bonds) = consensus.and_then(|consensus| consensus.bonds(validator)) {
+            self.bonds = bonds;
         }
     }
 }
@@ -212,8 +226,9 @@ pub fn end_epoch(ballots: &mut BTreeMap<PublicKey, Ballot>, ended: Epoch, consen
 pub struct Tally(BTreeMap<PublicKey, (u64, bool)>);
 
 impl Tally {
-    /// Counts the receipts of `validator` in a decided block.
-    pub fn count(&mut self, parameters: &Parameters, validator: &PublicKey, block: &Block) {
+    /// Counts the receipts of `validator` for a subnet's models in a decided block.
+    pub fn count(&mut self, state: &State, subnet: SubnetId, validator: &PublicKey, block: &Block) {
+        let parameters = state.parameters_of(subnet);
         for envelope in block.transactions.iter().filter(|envelope| envelope.signer == *validator) {
             // What is in a decided block decodes.
             let Ok(Transaction { body: Body::Receipt(receipt), .. }) = Transaction::decode(&envelope.payload)
@@ -221,7 +236,10 @@ impl Tally {
                 continue;
             };
             let Receipt { evidence, verdict } = *receipt;
-            self.note(parameters, evidence.miner, verdict, evidence.proof_us);
+            let model = Job::decode(&evidence.job.payload).map(|job| job.model_id);
+            if model.is_ok_and(|model| state.subnet_of(&model) == subnet) {
+                self.note(&parameters, evidence.miner, verdict, evidence.proof_us);
+            }
         }
     }
 

@@ -7,14 +7,16 @@ use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters
 use assay_proto::job::{Job, Output, Proof};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
-use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
+use assay_proto::report::{EpochReport, MinerEpoch, SubnetEpoch, ValidatorEpoch};
 use assay_proto::scores::{CommitScores, RevealScores};
+use assay_proto::subnet::{Number, RegisterSubnet, VoteParameter, WeighSubnets};
 use assay_proto::transaction::{
     Body, Burn, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
 };
 use assay_proto::vote::{Equivocation, Proposal, Vote, VoteKind};
 use assay_proto::{
     BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root, SecretKey, Signature, Signed,
+    SubnetId,
 };
 
 pub fn chain() -> ChainId {
@@ -65,6 +67,7 @@ pub fn transactions() -> Vec<Transaction> {
             name: "lenet5".into(),
             verifying_key: vec![1, 2, 3],
             proof_system: ProofSystem::Groth16,
+            subnet: SubnetId(3),
         }),
         Body::RegisterMiner(RegisterMiner {
             endpoint: "http://127.0.0.1:9000".into(),
@@ -79,17 +82,31 @@ pub fn transactions() -> Vec<Transaction> {
         Body::Unlock(Lock { purpose: Purpose::Escrow, amount: u64::MAX }),
         Body::CommitScores(commitment()),
         Body::RevealScores(scores()),
+        Body::RegisterSubnet(RegisterSubnet {
+            task: "digits".into(),
+            models: vec![ModelId([6; 32]), ModelId([7; 32])],
+            proof_system: Some(ProofSystem::Groth16),
+            labelled: true,
+            numbers: vec![number("kappa", 40_000), number("miner_slots", 8)],
+        }),
+        Body::WeighSubnets(WeighSubnets { weights: vec![(SubnetId::ROOT, 1), (SubnetId(3), u16::MAX)] }),
+        Body::VoteParameter(VoteParameter { number: number("fee", 7) }),
     ];
     (1..).zip(bodies).map(|(nonce, body)| Transaction { nonce, body }).collect()
 }
 
 pub fn scores() -> RevealScores {
     let scores = vec![(PublicKey([2; 32]), 1), (PublicKey([4; 32]), u16::MAX)];
-    RevealScores { epoch: Epoch(7), scores, salt: [5; 32] }
+    RevealScores { epoch: Epoch(7), scores, salt: [5; 32], subnet: SubnetId(3) }
 }
 
 pub fn commitment() -> CommitScores {
-    CommitScores { epoch: Epoch(7), commitment: scores().commitment(&chain(), &key(3).public_key()) }
+    let commitment = scores().commitment(&chain(), &key(3).public_key());
+    CommitScores { epoch: Epoch(7), commitment, subnet: SubnetId(3) }
+}
+
+pub fn number(name: &str, value: u64) -> Number {
+    Number { name: name.into(), value }
 }
 
 pub fn signed_transactions() -> Vec<Signed<Transaction>> {
@@ -180,10 +197,17 @@ pub fn report() -> EpochReport {
     EpochReport {
         epoch: Epoch(1),
         height: Height(10),
-        emission: 101,
+        emission: 201,
         scored: true,
         miners: vec![miner],
         validators: vec![validator],
+        subnets: vec![SubnetEpoch {
+            subnet: SubnetId(3),
+            emission: 100,
+            scored: false,
+            miners: vec![miner],
+            validators: vec![validator],
+        }],
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Context, READER_TIMEOUT, STREAM_BUFFER, blocking, deliver, snapshot, while_wanted};
+use super::{Context, READER_TIMEOUT, STREAM_BUFFER, blocking, deliver, snapshot, subnets, while_wanted};
 use crate::application::Application;
 use crate::error::Error;
 use crate::mempool::Outcome;
@@ -82,7 +82,7 @@ impl LedgerRpc for Ledger {
             balance: account.balance,
             nonce: account.nonce,
             job_nonce: state.client(&key).map_or(0, |jobs| jobs.latest()).max(taken),
-            miner: state.miner(&key).map(miner_record),
+            miner: state.miner(&key).map(|miner| miner_record(miner, state.earned(&key))),
             locks: state
                 .locks()
                 .filter(|((_, owner), _)| *owner == key)
@@ -135,6 +135,16 @@ impl LedgerRpc for Ledger {
         });
         let report = report.await?.ok_or(Error::NotFound("ended epoch"))?;
         Ok(Response::new(wire::GetEpochReportResponse { report: Some((&report).into()) }))
+    }
+
+    async fn list_subnets(
+        &self,
+        request: Request<wire::ListSubnetsRequest>,
+    ) -> Result<Response<wire::ListSubnetsResponse>, Status> {
+        let _call = self.context.enter(&request)?;
+        let state = self.context.application.state();
+        let list = blocking(move || Ok(subnets::list(&state))).await?;
+        Ok(Response::new((&list).into()))
     }
 
     async fn prove_record(
@@ -217,12 +227,12 @@ fn point(state: &State) -> wire::BlockPoint {
     wire::BlockPoint { height: state.head().height.0, block_hash: state.head().hash.to_vec() }
 }
 
-fn miner_record(miner: &Miner) -> wire::MinerRecord {
+fn miner_record(miner: &Miner, earned: u64) -> wire::MinerRecord {
     wire::MinerRecord {
         endpoint: miner.endpoint.clone(),
         model_ids: miner.models.iter().map(|id| id.to_vec()).collect(),
-        reputation_ppm: miner.reputation_ppm,
-        earned: miner.earned,
+        reputation_ppm: miner.root.reputation_ppm,
+        earned,
     }
 }
 

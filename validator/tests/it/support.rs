@@ -10,7 +10,7 @@ pub mod process;
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::Job;
 use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
-use assay_proto::{ChainId, PublicKey, SecretKey, Signed};
+use assay_proto::{ChainId, PublicKey, SecretKey, Signed, SubnetId};
 use assay_validator::config::{BrokerConfig, Config, EngineConfig};
 use assay_validator::{Error, Node};
 use model::TestModel;
@@ -87,6 +87,7 @@ impl Chain {
             name: "sum".to_owned(),
             verifying_key: self.model.key_bytes().to_vec(),
             proof_system: ProofSystem::Groth16,
+            subnet: SubnetId::ROOT,
         };
         self.sign(&self.validator, nonce, Body::RegisterModel(body))
     }

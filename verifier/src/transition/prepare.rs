@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 use assay_proto::job::Job;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
+use assay_proto::subnet::{RegisterSubnet, VoteParameter, WeighSubnets};
 use assay_proto::transaction::{Body, Burn, Lock, RegisterMiner, RegisterModel, Transaction, Transfer};
 use assay_proto::vote::Offence;
 use assay_proto::{ChainId, Envelope, ModelId, PublicKey, Signed};
@@ -72,6 +73,12 @@ pub(super) enum Action {
     CommitScores(CommitScores),
     /// Nothing to find out ahead.
     RevealScores(RevealScores),
+    /// Nothing to find out ahead.
+    RegisterSubnet(RegisterSubnet),
+    /// Nothing to find out ahead.
+    WeighSubnets(WeighSubnets),
+    /// Nothing to find out ahead.
+    VoteParameter(VoteParameter),
 }
 
 #[derive(Debug)]
@@ -197,6 +204,9 @@ fn open(state: &State, candidate: Candidate<'_>) -> Result<Opened, Reason> {
         Body::Unlock(body) => Content::Ready(Action::Unlock(body)),
         Body::CommitScores(body) => Content::Ready(Action::CommitScores(body)),
         Body::RevealScores(body) => Content::Ready(Action::RevealScores(body)),
+        Body::RegisterSubnet(body) => Content::Ready(Action::RegisterSubnet(body)),
+        Body::WeighSubnets(body) => Content::Ready(Action::WeighSubnets(body)),
+        Body::VoteParameter(body) => Content::Ready(Action::VoteParameter(body)),
     };
     Ok(Opened { signer, nonce, content })
 }
