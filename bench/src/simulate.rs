@@ -385,7 +385,7 @@ impl World {
                 reputation_ppm: miner.reputation_ppm,
             })
             .collect();
-        let mut tallies = BTreeMap::<PublicKey, Tally>::new();
+        let mut tallies = BTreeMap::<PublicKey, Tally<'_>>::new();
         for (validator, (.., power)) in &self.voters {
             let tally = tallies.entry(*validator).or_default();
             for _ in 0..jobs * power / self.set.total() {

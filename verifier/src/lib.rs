@@ -22,6 +22,7 @@ pub mod fixed;
 pub mod governance;
 pub mod inclusion;
 pub mod jobs;
+pub mod labels;
 pub mod limits;
 pub mod locks;
 pub mod miners;

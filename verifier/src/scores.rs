@@ -8,6 +8,7 @@
 //!              more than two thirds of the voting power showed scores: `yuma::epoch` over power, W and bonds
 //!              otherwise verified work decides (`epoch`), and bonds rest
 //! local        w_j = sum of the qualities of j's answers in the subnet that i's receipts call verified, 0 after an invalid one;
+//!              in a subnet with a labelled task as `labels` says;
 //!              score_j = max(1, floor(65535 w_j / max w)) where w_j > 0
 //! ```
 //!
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_proto::block::Block;
 use assay_proto::genesis::Parameters;
 use assay_proto::job::Job;
-use assay_proto::limits::SCORES;
+use assay_proto::limits::{PPM, SCORES};
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::transaction::{Body, Transaction};
@@ -29,6 +30,7 @@ use crate::certificate::ValidatorSet;
 use crate::epoch;
 use crate::error::Reason;
 use crate::fixed::Fixed;
+use crate::labels::Labels;
 use crate::state::{Place, State};
 use crate::subnets;
 use crate::yuma::{self, Liquid, Outcome, Rules};
@@ -221,11 +223,29 @@ impl Ballot {
     }
 }
 
-/// A validator's own receipts, counted for its scores.
+/// A validator's own receipts of one subnet, counted for its scores.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(BTreeMap<PublicKey, (u64, bool)>);
+pub struct Tally<'a> {
+    labels: Option<&'a Labels>,
+    miners: BTreeMap<PublicKey, Count>,
+}
 
-impl Tally {
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    verified: u64,
+    quality_ppm_sum: u64,
+    lied: bool,
+    /// Questions, and those that were answered right.
+    asked: u64,
+    right: u64,
+}
+
+impl<'a> Tally<'a> {
+    /// In a subnet with a labelled task.
+    pub fn labelled(labels: &'a Labels) -> Self {
+        Self { labels: Some(labels), miners: BTreeMap::new() }
+    }
+
     /// Counts the receipts of `validator` for a subnet's models in a decided block.
     pub fn count(&mut self, state: &State, subnet: SubnetId, validator: &PublicKey, block: &Block) {
         let parameters = state.parameters_of(subnet);
@@ -236,33 +256,58 @@ impl Tally {
                 continue;
             };
             let Receipt { evidence, verdict } = *receipt;
-            let model = Job::decode(&evidence.job.payload).map(|job| job.model_id);
-            if model.is_ok_and(|model| state.subnet_of(&model) == subnet) {
+            let Ok(job) = Job::decode(&evidence.job.payload) else { continue };
+            if state.subnet_of(&job.model_id) == subnet {
                 self.note(&parameters, evidence.miner, verdict, evidence.proof_us);
+                if let Some(right) = self.labels.and_then(|labels| labels.right(&job, &evidence, verdict)) {
+                    self.ask(evidence.miner, right);
+                }
             }
         }
     }
 
     /// Counts one assignment.
     pub fn note(&mut self, parameters: &Parameters, miner: PublicKey, verdict: Verdict, proof_us: u64) {
-        let (quality, lied) = self.0.entry(miner).or_default();
+        let count = self.miners.entry(miner).or_default();
         match verdict {
-            Verdict::Verified => *quality = quality.saturating_add(epoch::quality_ppm(parameters, proof_us)),
-            Verdict::InvalidProof | Verdict::Malformed => *lied = true,
+            Verdict::Verified => {
+                let quality = epoch::quality_ppm(parameters, proof_us);
+                count.verified = count.verified.saturating_add(1);
+                count.quality_ppm_sum = count.quality_ppm_sum.saturating_add(quality);
+            }
+            Verdict::InvalidProof | Verdict::Malformed => count.lied = true,
             Verdict::Late | Verdict::Absent => {}
         }
     }
 
+    /// Counts a question that was put to a miner.
+    pub fn ask(&mut self, miner: PublicKey, right: bool) {
+        let count = self.miners.entry(miner).or_default();
+        count.asked = count.asked.saturating_add(1);
+        count.right = count.right.saturating_add(u64::from(right));
+    }
+
     /// Its scores, the greatest [`SCORES`] of them.
     pub fn scores(self) -> Vec<(PublicKey, u16)> {
-        let honest = self.0.into_iter().filter(|(_, (quality, lied))| *quality > 0 && !lied);
+        let labelled = self.labels.is_some();
+        let weight = |count: &Count| match labelled {
+            false => count.quality_ppm_sum,
+            true => {
+                let quality = count.quality_ppm_sum.checked_div(count.verified).unwrap_or(0);
+                let part = u128::from(quality).saturating_mul(PPM.into()).saturating_mul(count.right.into());
+                // At most 10^12.
+                u64::try_from(part.checked_div(count.asked.into()).unwrap_or(0)).unwrap_or(u64::MAX)
+            }
+        };
+        let honest = self.miners.into_iter().filter(|(_, count)| !count.lied);
         let mut ranked: Vec<(u64, PublicKey)> =
-            honest.map(|(miner, (quality, _))| (quality, miner)).collect();
+            honest.map(|(miner, count)| (weight(&count), miner)).collect();
+        ranked.retain(|(weight, _)| *weight > 0);
         ranked.sort_unstable_by(|(a, x), (b, y)| b.cmp(a).then(x.cmp(y)));
         ranked.truncate(SCORES);
-        let most = ranked.first().map_or(1, |&(quality, _)| quality);
-        let score = |quality: u64| Fixed::ratio(quality.into(), most.into()).to_u16().max(1);
-        let mut scores: Vec<_> = ranked.into_iter().map(|(quality, miner)| (miner, score(quality))).collect();
+        let most = ranked.first().map_or(1, |&(weight, _)| weight);
+        let score = |weight: u64| Fixed::ratio(weight.into(), most.into()).to_u16().max(1);
+        let mut scores: Vec<_> = ranked.into_iter().map(|(weight, miner)| (miner, score(weight))).collect();
         scores.sort_unstable();
         scores
     }

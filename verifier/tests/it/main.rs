@@ -5,6 +5,7 @@ mod audits;
 mod blocks;
 mod certificates;
 mod governance;
+mod labels;
 mod places;
 mod proposals;
 mod receipts;
