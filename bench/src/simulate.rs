@@ -287,11 +287,11 @@ impl World {
             self.seal();
             self.work(jobs);
             let ballots = self.ballots.iter().map(|(key, ballot)| (*key, ballot)).collect();
-            let miners: BTreeMap<_, _> = self.miners.iter().map(|(key, place)| (*key, place)).collect();
-            let consensus = Consensus::of(&self.parameters, &self.set, &miners, &ballots);
+            let places: BTreeMap<_, _> = self.miners.iter().map(|(key, place)| (*key, place)).collect();
+            let consensus = Consensus::of(&self.parameters, &self.set, &places, &ballots);
             let emission = epoch::emission(&self.parameters, Epoch(number), self.supply);
             let share = (SubnetId::ROOT, emission);
-            let report = epoch::close(&self.parameters, share, &self.set, &miners, consensus.as_ref());
+            let report = epoch::close(&self.parameters, share, &self.set, &places, consensus.as_ref());
             self.supply += report.minted();
             for (key, ballot) in &mut self.ballots {
                 ballot.end_epoch(key, Epoch(number), consensus.as_ref());

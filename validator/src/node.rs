@@ -19,6 +19,7 @@ use crate::consensus::{self, Ledger};
 use crate::error::Error;
 use crate::mempool::Mempool;
 use crate::monitor::Monitor;
+use crate::questions::{self, Questions};
 use crate::stop::stopping;
 use crate::store::Store;
 use crate::{pem, retention, scoring, services, sync};
@@ -88,6 +89,7 @@ impl Node {
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let local_addr = listener.local_addr().map_err(listen)?;
         let tls = services::tls(&config.tls)?;
+        let questions = Questions::read(&config.questions)?.map(Arc::new);
         let monitor = match config.monitor.enabled {
             true => Some(Monitor::bind(config.monitor.listen).await?),
             false => None,
@@ -122,7 +124,11 @@ impl Node {
         let status = engine.status();
         let (told, ready) = watch::channel(false);
         tokio::spawn(consensus::listen(Arc::clone(&application), messages));
-        tokio::spawn(scoring::run(Arc::clone(&application), stopped.clone()));
+        if let Some(questions) = &questions {
+            let (application, broker) = (Arc::clone(&application), Arc::clone(&broker));
+            tokio::spawn(questions::run(application, broker, Arc::clone(questions), stopped.clone()));
+        }
+        tokio::spawn(scoring::run(Arc::clone(&application), questions, stopped.clone()));
         tokio::spawn(consensus::tell(Arc::clone(&application), engine.gossip_sender(), stopped.clone()));
         tokio::spawn(retention::forget(Arc::clone(&application), stopped.clone()));
         tokio::spawn(consensus::readiness(

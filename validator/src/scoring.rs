@@ -24,13 +24,14 @@ use assay_verifier::state::State;
 
 use crate::application::Application;
 use crate::error::Error;
+use crate::questions::Questions;
 use crate::stop::{Stopped, stopping};
 
 /// What was committed to and is to be shown.
 type Sealed = Mutex<BTreeMap<(Epoch, SubnetId), RevealScores>>;
 
 /// Commits and reveals in every epoch until the node stops.
-pub(crate) async fn run(application: Arc<Application>, stopped: Stopped) {
+pub(crate) async fn run(application: Arc<Application>, questions: Option<Arc<Questions>>, stopped: Stopped) {
     let mut head = application.follow();
     let mut said = None;
     let sealed = Arc::new(Sealed::default());
@@ -42,8 +43,10 @@ pub(crate) async fn run(application: Arc<Application>, stopped: Stopped) {
         };
         if begun == running && said != Some(running) {
             said = Some(running);
-            let (application, sealed) = (Arc::clone(&application), Arc::clone(&sealed));
-            match tokio::task::spawn_blocking(move || speak(&application, &sealed, running)).await {
+            let (application, sealed, questions) =
+                (Arc::clone(&application), Arc::clone(&sealed), questions.clone());
+            let speaking = move || speak(&application, questions.as_deref(), &sealed, running);
+            match tokio::task::spawn_blocking(speaking).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(epoch = running.0, error = %describe(&error), "no scores"),
                 Err(error) => tracing::error!(%error, "scoring ended abnormally"),
@@ -58,7 +61,12 @@ pub(crate) async fn run(application: Arc<Application>, stopped: Stopped) {
 
 /// Says what is to be said in the running epoch and was not said yet. How that ends nobody waits for: it is in a block of
 /// this epoch, or it is no use.
-fn speak(application: &Application, sealed: &Sealed, running: Epoch) -> Result<(), Error> {
+fn speak(
+    application: &Application,
+    questions: Option<&Questions>,
+    sealed: &Sealed,
+    running: Epoch,
+) -> Result<(), Error> {
     let (state, own) = (application.state(), application.public_key());
     if !state.validators().contains(&own) {
         return Ok(());
@@ -72,15 +80,17 @@ fn speak(application: &Application, sealed: &Sealed, running: Epoch) -> Result<(
         let is_sealed = |epoch: &Epoch| ballot.is_some_and(|ballot| ballot.sealed.contains_key(epoch));
         if is_sealed(&before) {
             let remembered = kept.remove(&(before, subnet));
-            let scores = remembered
-                .map_or_else(|| scores_of(application, &state, subnet, before), |own| Ok(Some(own)));
+            let scores = remembered.map_or_else(
+                || scores_of(application, questions, &state, subnet, before),
+                |own| Ok(Some(own)),
+            );
             if let Some(scores) = scores? {
                 application.say(Body::RevealScores(scores))?;
             }
         }
         if !is_sealed(&running)
             && state.permitted(subnet).contains(&own)
-            && let Some(scores) = scores_of(application, &state, subnet, running)?
+            && let Some(scores) = scores_of(application, questions, &state, subnet, running)?
         {
             let commitment = scores.commitment(state.chain_id(), &own);
             kept.insert((running, subnet), scores);
@@ -90,9 +100,11 @@ fn speak(application: &Application, sealed: &Sealed, running: Epoch) -> Result<(
     Ok(())
 }
 
-/// The scores that this validator commits to in an epoch: of its receipts in the epoch before. None without any.
+/// The scores that this validator commits to in an epoch: of its receipts in the epoch before. None without any, and none in a
+/// subnet with a labelled task that it has no labels of.
 fn scores_of(
     application: &Application,
+    questions: Option<&Questions>,
     state: &State,
     subnet: SubnetId,
     epoch: Epoch,
@@ -100,7 +112,12 @@ fn scores_of(
     let (tempo, own) = (state.parameters().tempo, application.public_key());
     let Some(ended) = epoch.0.checked_sub(2) else { return Ok(None) };
     let first = ended.saturating_mul(tempo).saturating_add(1);
-    let mut tally = Tally::default();
+    let labels = questions.and_then(|questions| questions.labels(subnet));
+    let mut tally = match (state.subnet(subnet).is_some_and(|own| own.labelled), labels) {
+        (false, _) => Tally::default(),
+        (true, Some(labels)) => Tally::labelled(labels),
+        (true, None) => return Ok(None),
+    };
     for height in first..first.saturating_add(tempo) {
         let Some(block) = application.store().block(Height(height))? else { return Ok(None) };
         tally.count(state, subnet, &own, &block.block);

@@ -14,4 +14,5 @@ mod services;
 mod simulation;
 mod snapshot;
 mod store;
+mod subnets;
 mod support;

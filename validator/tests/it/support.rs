@@ -24,6 +24,8 @@ pub struct Chain {
     pub client: SecretKey,
     pub genesis: Genesis,
     pub model: TestModel,
+    /// Where the model is served.
+    pub subnet: SubnetId,
     pub dir: tempfile::TempDir,
 }
 
@@ -42,7 +44,7 @@ impl Chain {
             parameters,
         };
         let dir = tempfile::tempdir().expect("a folder");
-        Self { validator, client, genesis, model: TestModel::new(), dir }
+        Self { validator, client, genesis, model: TestModel::new(), subnet: SubnetId::ROOT, dir }
     }
 
     pub fn chain_id(&self) -> &ChainId {
@@ -87,7 +89,7 @@ impl Chain {
             name: "sum".to_owned(),
             verifying_key: self.model.key_bytes().to_vec(),
             proof_system: ProofSystem::Groth16,
-            subnet: SubnetId::ROOT,
+            subnet: self.subnet,
         };
         self.sign(&self.validator, nonce, Body::RegisterModel(body))
     }
