@@ -503,8 +503,11 @@ mod tests {
                 let total: u64 = outcome.miners.iter().map(Course::total).sum();
                 course(&outcome.miners, "cartel's").total() as f64 / total as f64
             };
-            let (honest, lifted) = (share(0), share(40));
-            assert!(lifted < honest * 1.1, "seed {seed}: {lifted} instead of {honest}");
+            let honest = share(0);
+            for cartel in [40, 49] {
+                let lifted = share(cartel);
+                assert!(lifted < honest * 1.1, "seed {seed}, {cartel} %: {lifted} instead of {honest}");
+            }
         }
     }
 }
