@@ -180,3 +180,20 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     }
     Ok(Answer::Yes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_weights_are_read_as_name_and_value() {
+        assert_eq!(number("fee=7"), Ok(Number { name: "fee".into(), value: 7 }));
+        assert_eq!(weight("3=65535"), Ok((SubnetId(3), u16::MAX)));
+        for bad in ["fee", "fee=", "fee=-1", "fees=1", "=1"] {
+            assert!(number(bad).is_err(), "{bad}");
+        }
+        for bad in ["1", "1=", "1=65536", "a=1", "-1=1"] {
+            assert!(weight(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -110,3 +110,21 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     }
     Ok(answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_named_by_kind_and_id_and_where_it_matters_by_subnet() {
+        let id = "ab".repeat(32);
+        let key = |text: &str| record(text).map(|RecordKey(key)| key);
+        assert_eq!(key(&format!("miner={id}")), Ok(Kind::Miner.key(&[0xab; 32])));
+        assert_eq!(key(&format!("miner=0/{id}")), key(&format!("miner={id}")));
+        assert_eq!(key(&format!("miner=2/{id}")).ok(), Kind::Miner.in_subnet(SubnetId(2), &[0xab; 32]));
+        assert_eq!((key("subnet=2"), key("votes")), (Ok(Kind::subnet(SubnetId(2))), Ok(Kind::votes())));
+        for bad in ["miner", "subnet=a", "mine=ab", &format!("account=2/{id}"), &format!("miner=x/{id}")] {
+            assert!(key(bad).is_err(), "{bad}");
+        }
+    }
+}
