@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use assay_proto::SubnetId;
 
 use crate::connection::Tls;
 use crate::service::told_to_stop;
@@ -120,9 +121,9 @@ async fn serve(
     let first = network.validators.first().context("no validator")?;
     let secret = key::load(&dir.join("validator-0").join("validator.key"))?;
     let vk = output::read(&dir.join("keys").join("model.vk"), assay_verifier::proof::limits::KEY_BYTES)?;
-    let began = Instant::now();
+    let (tls, endpoint, began) = (Tls::default(), first.services(), Instant::now());
     while let Err(error) =
-        register(&Tls::default(), &first.services(), &secret, network.model.clone(), vk.clone()).await
+        register(&tls, &endpoint, &secret, network.model.clone(), vk.clone(), SubnetId::ROOT).await
     {
         ensure!(began.elapsed() < START_TIME, "the model was not registered: {error:#}");
         tokio::time::sleep(PAUSE).await;

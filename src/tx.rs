@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use assay_proto::PublicKey;
+use assay_proto::subnet::{Number, RegisterSubnet, VoteParameter, WeighSubnets};
 use assay_proto::transaction::{Body, Burn, Lock, Purpose, Transaction, Transfer};
+use assay_proto::{ModelId, ProofSystem, PublicKey, SubnetId, wire};
 
 use crate::connection::Tls;
 use crate::{Answer, key, output};
@@ -79,12 +80,67 @@ enum Action {
         /// Base units
         amount: u64,
     },
+    /// Register a subnet, at the chain's subnet_price
+    RegisterSubnet {
+        /// Name for people
+        task: String,
+        /// A model that it accepts; may be repeated [default: any]
+        #[arg(long = "model", value_name = "MODEL_ID")]
+        models: Vec<ModelId>,
+        /// What its models are proven by: groth16 or halo2 [default: either]
+        #[arg(long)]
+        proof_system: Option<ProofSystem>,
+        /// Answers are right or wrong, and validators have labels to tell
+        #[arg(long)]
+        labelled: bool,
+        /// A number of the rules that differs from the chain's; may be repeated. The names are in verifier/README.md
+        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = number)]
+        numbers: Vec<Number>,
+    },
+    /// Say, as a validator, how subnets are to share the emission; nothing: all for the root
+    WeighSubnets {
+        /// Subnet and its weight, 1 to 65535
+        #[arg(value_name = "SUBNET=WEIGHT", value_parser = weight)]
+        weights: Vec<(SubnetId, u16)>,
+    },
+    /// Vote, as a validator, for another value of a number of the rules, in place of an earlier vote
+    Vote {
+        /// Name and value; the names are in verifier/README.md
+        #[arg(value_name = "NAME=VALUE", value_parser = number)]
+        number: Number,
+    },
+}
+
+fn number(text: &str) -> Result<Number, String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let value = value.parse().map_err(|_| format!("{value:?} is no number"))?;
+    Number::try_from(wire::Number { name: name.to_owned(), value }).map_err(|error| error.to_string())
+}
+
+fn weight(text: &str) -> Result<(SubnetId, u16), String> {
+    let (subnet, weight) = text.split_once('=').ok_or("expected SUBNET=WEIGHT")?;
+    let subnet = subnet.parse().map_err(|_| format!("{subnet:?} is no number"))?;
+    let weight = weight.parse().map_err(|_| format!("{weight:?} is no weight"))?;
+    Ok((SubnetId(subnet), weight))
 }
 
 impl Action {
     fn body(&self) -> Body {
         let lock = |purpose, amount| Lock { purpose, amount };
         match *self {
+            Self::RegisterSubnet { ref task, ref models, proof_system, labelled, ref numbers } => {
+                let (mut models, mut numbers) = (models.clone(), numbers.clone());
+                models.sort_unstable();
+                numbers.sort_unstable();
+                let task = task.clone();
+                Body::RegisterSubnet(RegisterSubnet { task, models, proof_system, labelled, numbers })
+            }
+            Self::WeighSubnets { ref weights } => {
+                let mut weights = weights.clone();
+                weights.sort_unstable();
+                Body::WeighSubnets(WeighSubnets { weights })
+            }
+            Self::Vote { ref number } => Body::VoteParameter(VoteParameter { number: number.clone() }),
             Self::Transfer { to, amount } => Body::Transfer(Transfer { to, amount }),
             Self::Burn { amount } => Body::Burn(Burn { amount }),
             Self::Stake { validator, amount } => Body::Lock(lock(Purpose::Stake(validator), amount)),
@@ -123,4 +179,21 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
         println!("in block {}, balance {}", report.height, report.balance);
     }
     Ok(Answer::Yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_weights_are_read_as_name_and_value() {
+        assert_eq!(number("fee=7"), Ok(Number { name: "fee".into(), value: 7 }));
+        assert_eq!(weight("3=65535"), Ok((SubnetId(3), u16::MAX)));
+        for bad in ["fee", "fee=", "fee=-1", "fees=1", "=1"] {
+            assert!(number(bad).is_err(), "{bad}");
+        }
+        for bad in ["1", "1=", "1=65536", "a=1", "-1=1"] {
+            assert!(weight(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use assay_proto::genesis::Genesis;
 use assay_proto::record::RecordProof;
-use assay_proto::{Canonical, PublicKey, limits};
+use assay_proto::{Canonical, PublicKey, SubnetId, limits};
 use assay_verifier::inclusion;
 use assay_verifier::state::Kind;
 
@@ -32,7 +32,8 @@ pub struct Arguments {
     endpoint: Option<String>,
     #[command(flatten)]
     tls: Tls,
-    /// What to ask for: account, model, miner, client, offender, collateral, escrow or ballot, and whose
+    /// What to ask for: account, model, miner, client, offender, collateral, escrow, ballot, membership or weights, and
+    /// whose; of a subnet miner=SUBNET/ID and ballot=SUBNET/ID; subnet=SUBNET; votes
     #[arg(long, value_name = "KIND=ID", value_parser = record)]
     record: Option<RecordKey>,
     /// Write the proof that was asked for to a file
@@ -48,11 +49,23 @@ pub struct Arguments {
 struct RecordKey(Vec<u8>);
 
 fn record(text: &str) -> Result<RecordKey, String> {
+    if text == "votes" {
+        return Ok(RecordKey(Kind::votes()));
+    }
     let (name, id) = text.split_once('=').ok_or("expected KIND=ID")?;
+    let subnet = |text: &str| text.parse().map(SubnetId).map_err(|_| format!("{text:?} is no number"));
+    if name == "subnet" {
+        return Ok(RecordKey(Kind::subnet(subnet(id)?)));
+    }
     let kind = Kind::NAMES.iter().find(|(other, _)| *other == name);
     let (_, kind) = kind.ok_or_else(|| format!("{name:?} is no kind of record"))?;
+    let (of, id) = match id.split_once('/') {
+        Some((of, id)) => (subnet(of)?, id),
+        None => (SubnetId::ROOT, id),
+    };
     let id: PublicKey = id.parse().map_err(|error: assay_proto::ProtoError| error.to_string())?;
-    Ok(RecordKey(kind.key(&id.0)))
+    let key = kind.in_subnet(of, &id.0).ok_or_else(|| format!("a subnet has no {name} of its own"))?;
+    Ok(RecordKey(key))
 }
 
 /// Runs the command.
@@ -96,4 +109,22 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
         println!("{line}");
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_named_by_kind_and_id_and_where_it_matters_by_subnet() {
+        let id = "ab".repeat(32);
+        let key = |text: &str| record(text).map(|RecordKey(key)| key);
+        assert_eq!(key(&format!("miner={id}")), Ok(Kind::Miner.key(&[0xab; 32])));
+        assert_eq!(key(&format!("miner=0/{id}")), key(&format!("miner={id}")));
+        assert_eq!(key(&format!("miner=2/{id}")).ok(), Kind::Miner.in_subnet(SubnetId(2), &[0xab; 32]));
+        assert_eq!((key("subnet=2"), key("votes")), (Ok(Kind::subnet(SubnetId(2))), Ok(Kind::votes())));
+        for bad in ["miner", "subnet=a", "mine=ab", &format!("account=2/{id}"), &format!("miner=x/{id}")] {
+            assert!(key(bad).is_err(), "{bad}");
+        }
+    }
 }

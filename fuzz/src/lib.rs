@@ -9,8 +9,9 @@ use assay_proto::block::{CommitCertificate, CommitSignature, CommittedBlock, Pre
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
+use assay_proto::subnet::{Number, RegisterSubnet, VoteParameter, WeighSubnets};
 use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer};
-use assay_proto::{ChainId, Envelope, Height, ModelId, SecretKey};
+use assay_proto::{ChainId, Envelope, Height, ModelId, SecretKey, SubnetId};
 use assay_prover::groth16::{Prover, ProvingKey, Secret, setup};
 use assay_verifier::export;
 use assay_verifier::proof::Statement;
@@ -118,7 +119,7 @@ fn chain() -> Chain {
         time_ms: 1000,
         validators: vec![GenesisValidator { public_key: validator.public_key(), power: 1 }],
         accounts: vec![GenesisAccount { public_key: client.public_key(), balance: 1000 }],
-        parameters: Parameters { tempo: 2, ..Parameters::default() },
+        parameters: Parameters { tempo: 2, subnet_price: 1, ..Parameters::default() },
         classes: Vec::new(),
     };
 
@@ -126,12 +127,12 @@ fn chain() -> Chain {
     let sign =
         |secret: &SecretKey, nonce, body| secret.sign(&chain, Transaction { nonce, body }).into_envelope();
     let verifying_key = HONEST.verifying_key.clone();
-    let model =
-        RegisterModel { model_id, name: "dense".into(), verifying_key, proof_system: ProofSystem::Groth16 };
-    let registration = RegisterMiner {
-        endpoint: "http://miner:1".into(),
-        model_ids: vec![model_id],
-        devices: Default::default(),
+    let model = RegisterModel {
+        model_id,
+        name: "dense".into(),
+        verifying_key,
+        proof_system: ProofSystem::Groth16,
+        subnet: SubnetId::ROOT,
     };
 
     let trace = HONEST.prover.graph().run(&[INPUT.to_vec()]).expect("the input fits");
@@ -158,6 +159,16 @@ fn chain() -> Chain {
     };
     let receipt = Receipt { evidence, verdict: Verdict::Verified };
     let transfer = Transfer { to: miner.public_key(), amount: 5 };
+    let number = |name: &str, value| Number { name: name.into(), value };
+    let subnet = RegisterSubnet {
+        task: "digits".into(),
+        models: vec![model_id],
+        proof_system: Some(ProofSystem::Groth16),
+        labelled: true,
+        numbers: vec![number("kappa", 40_000), number("miner_slots", 8)],
+    };
+    let weights = WeighSubnets { weights: vec![(SubnetId::ROOT, 2), (SubnetId(1), 1)] };
+    let vote = VoteParameter { number: number("fee", 1) };
 
     let transactions = [
         vec![
@@ -167,6 +178,9 @@ fn chain() -> Chain {
         vec![
             sign(&validator, 2, Body::Receipt(Box::new(receipt))),
             sign(&client, 1, Body::Transfer(transfer)),
+            sign(&client, 2, Body::RegisterSubnet(subnet)),
+            sign(&validator, 3, Body::WeighSubnets(weights)),
+            sign(&validator, 4, Body::VoteParameter(vote)),
         ],
     ];
     let keys = KeyCache::new();

@@ -16,6 +16,7 @@ use crate::operator::Backup;
 use crate::record::RecordProof;
 use crate::report::EpochReport;
 use crate::signing::{Envelope, Signed};
+use crate::subnet::Subnets;
 use crate::transaction::{Purpose, Transaction};
 use crate::wire::inference_client::InferenceClient;
 use crate::wire::ledger_client::LedgerClient;
@@ -326,6 +327,12 @@ impl Client {
         let message = wire::GetEpochReportRequest { epoch: epoch.map_or(0, |epoch| epoch.0) };
         let response = self.ledger.clone().get_epoch_report(self.request(message)).await?.into_inner();
         Ok(response.report.ok_or(ProtoError::Missing { what: "epoch report" })?.try_into()?)
+    }
+
+    /// Every subnet, and the numbers of the rules that are voted on.
+    pub async fn subnets(&self) -> Result<Subnets, ClientError> {
+        let request = self.request(wire::ListSubnetsRequest {});
+        Ok(self.ledger.clone().list_subnets(request).await?.into_inner().try_into()?)
     }
 
     /// A record of the state after the latest block, with its proof; whether that holds is for the caller to verify.

@@ -26,6 +26,14 @@ macro_rules! parameters {
             /// Their names.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
 
+            /// The one of this name.
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($name) => Some(self.$name),)*
+                    _ => None,
+                }
+            }
+
             /// Sets the one of this name.
             pub fn set(&mut self, name: &str, value: u64) -> Result<(), ProtoError> {
                 match name {
@@ -109,6 +117,15 @@ parameters! {
     liquid_high_ppm = 0, 0 => limits::PPM;
     /// Steepness of the sigmoid between the two, parts per million.
     liquid_steepness_ppm = 10_000_000, 0 => limits::STEEPNESS_PPM;
+
+    // Subnets.
+
+    /// Validators whose scores count in a subnet: those with the greatest power; 0: all.
+    validator_permits = 0, 0 => wide(limits::VALIDATORS);
+    /// Subnets beside the root; 0: none may be registered.
+    subnet_slots = 16, 0 => wide(limits::SUBNETS);
+    /// Base units burned by the registration of a subnet.
+    subnet_price = 1_000_000, 0 => u64::MAX;
     /// Chance of a miner to be challenged at a block, parts per million; 0: nobody is.
     challenge_ppm = 0, 0 => limits::PPM;
     /// Validators that are to ask one miner.
@@ -268,7 +285,49 @@ fn sum(values: impl Iterator<Item = u64>) -> u64 {
     values.fold(0, u64::saturating_add)
 }
 
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 impl Parameters {
+    /// Those that a subnet may have values of its own for.
+    pub const OF_SUBNETS: &'static [&'static str] = &[
+        "reputation_rate_ppm",
+        "latency_target_us",
+        "registration_price_min",
+        "registration_price_max",
+        "registrations_target",
+        "miner_slots",
+        "immunity_epochs",
+        "kappa",
+        "floor_ppm",
+        "bonds_penalty_ppm",
+        "bonds_rate_ppm",
+        "liquid_low_ppm",
+        "liquid_high_ppm",
+        "liquid_steepness_ppm",
+        "validator_permits",
+    ];
+
+    /// Those that no vote changes: they number epochs, promise how much there will be and when it comes back, say whose power
+    /// counts and how jobs are paid, or size the state.
+    pub const FIXED: &'static [&'static str] = &[
+        "tempo",
+        "emission",
+        "halving_epochs",
+        "unbonding_blocks",
+        "stake_per_power",
+        "prepaid",
+        "miner_slots",
+        "subnet_slots",
+        // Challenges and holds that are open were made under them.
+        "challenge_validators",
+        "challenge_side",
+        "challenge_rounds",
+        "challenge_blocks",
+        "hold_blocks",
+    ];
+
     /// Ranges within which no rule overflows, and what one number asks of another.
     pub fn check(&self) -> Result<(), ProtoError> {
         self.check_ranges()?;

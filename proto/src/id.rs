@@ -125,6 +125,16 @@ counter!(
     Epoch
 );
 
+counter!(
+    /// Number of a subnet, in the order of their registration.
+    SubnetId
+);
+
+impl SubnetId {
+    /// The one that every chain begins with.
+    pub const ROOT: Self = Self(0);
+}
+
 /// Name of a chain: 1 to 64 of `a-z`, `0-9` and `-`. Every signature covers it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChainId(String);

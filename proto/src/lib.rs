@@ -18,12 +18,15 @@ pub mod record;
 pub mod report;
 pub mod scores;
 pub mod signing;
+pub mod subnet;
 pub mod transaction;
 pub mod vote;
 pub mod wire;
 
 pub use codec::Canonical;
 pub use error::ProtoError;
-pub use id::{BlockHash, ChainId, ChallengeId, Commitment, Epoch, Height, JobId, ModelId, PublicKey, Root};
+pub use id::{
+    BlockHash, ChainId, ChallengeId, Commitment, Epoch, Height, JobId, ModelId, PublicKey, Root, SubnetId,
+};
 pub use signing::{Envelope, Payload, SecretKey, Signature, Signed};
 pub use transaction::ProofSystem;

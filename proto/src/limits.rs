@@ -30,7 +30,7 @@ pub const PROPOSAL_BYTES: usize = 64;
 /// A genesis.
 pub const GENESIS_BYTES: usize = 8 << 20;
 /// The report of an epoch.
-pub const REPORT_BYTES: usize = 4 << 20;
+pub const REPORT_BYTES: usize = 8 << 20;
 
 /// A record of the state with the proof that it is in it.
 pub const RECORD_PROOF_BYTES: usize = 4 << 20;
@@ -63,6 +63,14 @@ pub const TOTAL_POWER: u64 = 1 << 48;
 pub const GENESIS_ACCOUNTS: usize = 1 << 16;
 /// Miners of an epoch report.
 pub const REPORT_MINERS: usize = 1 << 14;
+/// Subnets beside the root.
+pub const SUBNETS: usize = 64;
+/// Miners of a subnet that is not the root.
+pub const SUBNET_MINERS: usize = 256;
+/// Models that a subnet names, if it does not accept any.
+pub const SUBNET_MODELS: usize = 64;
+/// Numbers of a subnet that differ from the chain's.
+pub const SUBNET_NUMBERS: usize = 16;
 /// Siblings of a record.
 pub const SIBLINGS: usize = 256;
 /// Device classes of a genesis.

@@ -2,7 +2,7 @@
 
 use crate::codec::{Canonical, Repeated, each, ranged};
 use crate::error::ProtoError;
-use crate::id::{Epoch, Height, PublicKey};
+use crate::id::{Epoch, Height, PublicKey, SubnetId};
 use crate::{limits, wire};
 
 /// A miner's row. Every miner with an assignment in the epoch, or a reputation, has one.
@@ -58,6 +58,33 @@ pub struct ValidatorEpoch {
     pub reward: u64,
 }
 
+/// What a subnet other than the root gave in an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetEpoch {
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// Base units that could be minted in it at most.
+    pub emission: u64,
+    /// Whether scores that validators showed decided; otherwise verified work and voting power did.
+    pub scored: bool,
+    /// Its miners.
+    pub miners: Vec<MinerEpoch>,
+    /// Validators with a say in it.
+    pub validators: Vec<ValidatorEpoch>,
+}
+
+impl SubnetEpoch {
+    /// Base units minted in it.
+    pub fn minted(&self) -> u64 {
+        minted(&self.miners, &self.validators)
+    }
+}
+
+fn minted(miners: &[MinerEpoch], validators: &[ValidatorEpoch]) -> u64 {
+    let rewards = miners.iter().map(|row| row.reward).chain(validators.iter().map(|row| row.reward));
+    rewards.fold(0, u64::saturating_add)
+}
+
 /// The report of an epoch, rows in ascending order of their keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochReport {
@@ -67,20 +94,26 @@ pub struct EpochReport {
     pub height: Height,
     /// Base units that could be minted at most.
     pub emission: u64,
-    /// Whether scores that validators showed decided; otherwise verified work and voting power did.
+    /// Whether scores that validators showed decided in the root; otherwise verified work and voting power did.
     pub scored: bool,
-    /// Miners.
+    /// Miners of the root.
     pub miners: Vec<MinerEpoch>,
-    /// Validators.
+    /// Validators with a say in it.
     pub validators: Vec<ValidatorEpoch>,
+    /// The other subnets, in ascending order.
+    pub subnets: Vec<SubnetEpoch>,
 }
 
 impl EpochReport {
     /// Base units minted by this epoch.
     pub fn minted(&self) -> u64 {
-        let miners = self.miners.iter().map(|row| row.reward);
-        let validators = self.validators.iter().map(|row| row.reward);
-        miners.chain(validators).fold(0, u64::saturating_add)
+        let others = self.subnets.iter().map(SubnetEpoch::minted);
+        others.fold(minted(&self.miners, &self.validators), u64::saturating_add)
+    }
+
+    /// Base units that could be minted in the root at most: what the others left.
+    pub fn root_emission(&self) -> u64 {
+        self.subnets.iter().fold(self.emission, |left, subnet| left.saturating_sub(subnet.emission))
     }
 }
 
@@ -89,53 +122,49 @@ impl Canonical for EpochReport {
     const NAME: &'static str = "epoch report";
     const MAX_BYTES: usize = limits::REPORT_BYTES;
     const REPEATED: &'static [Repeated] = &[
-        Repeated { what: "miners of an epoch report", path: &[4], limit: limits::REPORT_MINERS },
-        Repeated { what: "validators of an epoch report", path: &[5], limit: limits::VALIDATORS },
+        Repeated { what: MINERS, path: &[4], limit: limits::REPORT_MINERS },
+        Repeated { what: VALIDATORS, path: &[5], limit: limits::VALIDATORS },
+        Repeated { what: SUBNETS, path: &[7], limit: limits::SUBNETS },
+        Repeated { what: MINERS, path: &[7, 4], limit: limits::SUBNETS * limits::SUBNET_MINERS },
+        Repeated { what: VALIDATORS, path: &[7, 5], limit: limits::SUBNETS * limits::VALIDATORS },
     ];
 }
 
-impl TryFrom<wire::EpochReport> for EpochReport {
+const MINERS: &str = "miners of an epoch report";
+const VALIDATORS: &str = "validators of an epoch report";
+const SUBNETS: &str = "subnets of an epoch report";
+
+fn ppm(what: &'static str, value: u64) -> Result<u64, ProtoError> {
+    ranged(what, value, 0, limits::PPM)
+}
+
+impl TryFrom<wire::MinerEpoch> for MinerEpoch {
     type Error = ProtoError;
 
-    fn try_from(wire: wire::EpochReport) -> Result<Self, ProtoError> {
-        let ppm = |what, value| ranged(what, value, 0, limits::PPM);
-        let miners = each(wire.miners, "miners of an epoch report", limits::REPORT_MINERS, |row| {
-            Ok(MinerEpoch {
-                miner: row.miner.as_slice().try_into()?,
-                verified: row.verified,
-                invalid: row.invalid,
-                late: row.late,
-                absent: row.absent,
-                online: row.online,
-                slow: row.slow,
-                wrong_device: row.wrong_device,
-                offline: row.offline,
-                availability_ppm: ppm("availability in ppm", row.availability_ppm)?,
-                quality_ppm: ppm("quality in ppm", row.quality_ppm)?,
-                reputation_ppm: ppm("reputation in ppm", row.reputation_ppm)?,
-                consensus_ppm: ppm("consensus in ppm", row.consensus_ppm)?,
-                incentive_ppm: ppm("incentive in ppm", row.incentive_ppm)?,
-                reward: row.reward,
-            })
-        })?;
-        let validators = each(wire.validators, "validators of an epoch report", limits::VALIDATORS, |row| {
-            Ok(ValidatorEpoch {
-                validator: row.validator.as_slice().try_into()?,
-                power: row.power,
-                revealed: row.revealed,
-                trust_ppm: ppm("trust in ppm", row.trust_ppm)?,
-                dividend_ppm: ppm("dividend in ppm", row.dividend_ppm)?,
-                reward: row.reward,
-            })
-        })?;
-        let (epoch, height) = (Epoch(wire.epoch), Height(wire.height));
-        Ok(Self { epoch, height, emission: wire.emission, scored: wire.scored, miners, validators })
+    fn try_from(row: wire::MinerEpoch) -> Result<Self, ProtoError> {
+        Ok(Self {
+            miner: row.miner.as_slice().try_into()?,
+            verified: row.verified,
+            invalid: row.invalid,
+            late: row.late,
+            absent: row.absent,
+            online: row.online,
+            slow: row.slow,
+            wrong_device: row.wrong_device,
+            offline: row.offline,
+            availability_ppm: ppm("availability in ppm", row.availability_ppm)?,
+            quality_ppm: ppm("quality in ppm", row.quality_ppm)?,
+            reputation_ppm: ppm("reputation in ppm", row.reputation_ppm)?,
+            consensus_ppm: ppm("consensus in ppm", row.consensus_ppm)?,
+            incentive_ppm: ppm("incentive in ppm", row.incentive_ppm)?,
+            reward: row.reward,
+        })
     }
 }
 
-impl From<&EpochReport> for wire::EpochReport {
-    fn from(report: &EpochReport) -> Self {
-        let miner = |row: &MinerEpoch| wire::MinerEpoch {
+impl From<&MinerEpoch> for wire::MinerEpoch {
+    fn from(row: &MinerEpoch) -> Self {
+        Self {
             miner: row.miner.to_vec(),
             verified: row.verified,
             invalid: row.invalid,
@@ -151,22 +180,90 @@ impl From<&EpochReport> for wire::EpochReport {
             incentive_ppm: row.incentive_ppm,
             consensus_ppm: row.consensus_ppm,
             reward: row.reward,
-        };
-        let validator = |row: &ValidatorEpoch| wire::ValidatorEpoch {
+        }
+    }
+}
+
+impl TryFrom<wire::ValidatorEpoch> for ValidatorEpoch {
+    type Error = ProtoError;
+
+    fn try_from(row: wire::ValidatorEpoch) -> Result<Self, ProtoError> {
+        Ok(Self {
+            validator: row.validator.as_slice().try_into()?,
+            power: row.power,
+            revealed: row.revealed,
+            trust_ppm: ppm("trust in ppm", row.trust_ppm)?,
+            dividend_ppm: ppm("dividend in ppm", row.dividend_ppm)?,
+            reward: row.reward,
+        })
+    }
+}
+
+impl From<&ValidatorEpoch> for wire::ValidatorEpoch {
+    fn from(row: &ValidatorEpoch) -> Self {
+        Self {
             validator: row.validator.to_vec(),
             power: row.power,
             revealed: row.revealed,
             trust_ppm: row.trust_ppm,
             dividend_ppm: row.dividend_ppm,
             reward: row.reward,
-        };
+        }
+    }
+}
+
+impl TryFrom<wire::SubnetEpoch> for SubnetEpoch {
+    type Error = ProtoError;
+
+    fn try_from(wire: wire::SubnetEpoch) -> Result<Self, ProtoError> {
+        Ok(Self {
+            subnet: SubnetId(wire.subnet),
+            emission: wire.emission,
+            scored: wire.scored,
+            miners: each(wire.miners, MINERS, limits::SUBNET_MINERS, TryInto::try_into)?,
+            validators: each(wire.validators, VALIDATORS, limits::VALIDATORS, TryInto::try_into)?,
+        })
+    }
+}
+
+impl From<&SubnetEpoch> for wire::SubnetEpoch {
+    fn from(report: &SubnetEpoch) -> Self {
+        Self {
+            subnet: report.subnet.0,
+            emission: report.emission,
+            scored: report.scored,
+            miners: report.miners.iter().map(Into::into).collect(),
+            validators: report.validators.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::EpochReport> for EpochReport {
+    type Error = ProtoError;
+
+    fn try_from(wire: wire::EpochReport) -> Result<Self, ProtoError> {
+        Ok(Self {
+            epoch: Epoch(wire.epoch),
+            height: Height(wire.height),
+            emission: wire.emission,
+            scored: wire.scored,
+            miners: each(wire.miners, MINERS, limits::REPORT_MINERS, TryInto::try_into)?,
+            validators: each(wire.validators, VALIDATORS, limits::VALIDATORS, TryInto::try_into)?,
+            subnets: each(wire.subnets, SUBNETS, limits::SUBNETS, TryInto::try_into)?,
+        })
+    }
+}
+
+impl From<&EpochReport> for wire::EpochReport {
+    fn from(report: &EpochReport) -> Self {
         Self {
             epoch: report.epoch.0,
             height: report.height.0,
             emission: report.emission,
             scored: report.scored,
-            miners: report.miners.iter().map(miner).collect(),
-            validators: report.validators.iter().map(validator).collect(),
+            miners: report.miners.iter().map(Into::into).collect(),
+            validators: report.validators.iter().map(Into::into).collect(),
+            subnets: report.subnets.iter().map(Into::into).collect(),
         }
     }
 }

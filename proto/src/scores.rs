@@ -11,7 +11,7 @@ use prost::Message;
 
 use crate::codec::{each, ranged};
 use crate::error::ProtoError;
-use crate::id::{ChainId, Commitment, Epoch, PublicKey};
+use crate::id::{ChainId, Commitment, Epoch, PublicKey, SubnetId};
 use crate::signing::SecretKey;
 use crate::{limits, wire};
 
@@ -22,6 +22,8 @@ pub struct CommitScores {
     pub epoch: Epoch,
     /// Stands for the scores.
     pub commitment: Commitment,
+    /// Whose miners they are of.
+    pub subnet: SubnetId,
 }
 
 /// Opens what its signer committed to in the epoch before.
@@ -33,6 +35,8 @@ pub struct RevealScores {
     pub scores: Vec<(PublicKey, u16)>,
     /// Chosen at will, never shown before.
     pub salt: [u8; 32],
+    /// Whose miners they are of.
+    pub subnet: SubnetId,
 }
 
 impl RevealScores {
@@ -47,9 +51,10 @@ impl RevealScores {
 
 impl RevealScores {
     /// A salt that nobody can tell without the committer's key, the same whenever it is asked for.
-    pub fn salt(committer: &SecretKey, chain: &ChainId, epoch: Epoch) -> [u8; 32] {
+    pub fn salt(committer: &SecretKey, chain: &ChainId, subnet: SubnetId, epoch: Epoch) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("assay.v1 salt of scores");
         hasher.update(&*committer.to_bytes()).update(&chain.prefixed()).update(&epoch.0.to_le_bytes());
+        hasher.update(&subnet.0.to_le_bytes());
         hasher.finalize().into()
     }
 }
@@ -58,13 +63,17 @@ impl TryFrom<wire::CommitScores> for CommitScores {
     type Error = ProtoError;
 
     fn try_from(wire: wire::CommitScores) -> Result<Self, ProtoError> {
-        Ok(Self { epoch: Epoch(wire.epoch), commitment: wire.commitment.as_slice().try_into()? })
+        Ok(Self {
+            epoch: Epoch(wire.epoch),
+            commitment: wire.commitment.as_slice().try_into()?,
+            subnet: SubnetId(wire.subnet),
+        })
     }
 }
 
 impl From<&CommitScores> for wire::CommitScores {
     fn from(body: &CommitScores) -> Self {
-        Self { epoch: body.epoch.0, commitment: body.commitment.to_vec() }
+        Self { epoch: body.epoch.0, commitment: body.commitment.to_vec(), subnet: body.subnet.0 }
     }
 }
 
@@ -81,7 +90,8 @@ impl TryFrom<wire::RevealScores> for RevealScores {
         }
         let salt = wire.salt.as_slice();
         let length = || ProtoError::Length { what: "salt", expected: 32, got: salt.len() };
-        Ok(Self { epoch: Epoch(wire.epoch), scores, salt: salt.try_into().map_err(|_| length())? })
+        let salt = salt.try_into().map_err(|_| length())?;
+        Ok(Self { epoch: Epoch(wire.epoch), scores, salt, subnet: SubnetId(wire.subnet) })
     }
 }
 
@@ -93,6 +103,7 @@ impl From<&RevealScores> for wire::RevealScores {
             epoch: body.epoch.0,
             scores: body.scores.iter().map(score).collect(),
             salt: body.salt.to_vec(),
+            subnet: body.subnet.0,
         }
     }
 }

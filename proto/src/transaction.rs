@@ -6,10 +6,11 @@ use crate::challenge::Challenged;
 use crate::codec::{Canonical, Repeated, each, ranged};
 use crate::error::ProtoError;
 use crate::hold::{Hold, Release};
-use crate::id::{ModelId, PublicKey};
+use crate::id::{ModelId, PublicKey, SubnetId};
 use crate::receipt::Receipt;
 use crate::scores::{CommitScores, RevealScores};
 use crate::signing::Payload;
+use crate::subnet::{RegisterSubnet, VoteParameter, WeighSubnets};
 use crate::vote::Equivocation;
 use crate::{limits, wire};
 
@@ -45,6 +46,12 @@ pub enum Body {
     CommitScores(CommitScores),
     /// A validator shows the scores that it sealed.
     RevealScores(RevealScores),
+    /// A task gets places, scores and a share of the emission of its own.
+    RegisterSubnet(RegisterSubnet),
+    /// A validator says how subnets are to share the emission.
+    WeighSubnets(WeighSubnets),
+    /// A validator votes for another number of the rules.
+    VoteParameter(VoteParameter),
     /// A validator attests of a challenge that it was to set.
     Challenged(Challenged),
     /// A validator locks a job's price before it assigns the job.
@@ -54,7 +61,7 @@ pub enum Body {
 }
 
 /// How a model's answers are proven.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub enum ProofSystem {
     /// Groth16 with a challenge, over BN254: a key of a setup, small proofs, weights that may stay secret.
     #[default]
@@ -116,6 +123,8 @@ pub struct RegisterModel {
     pub verifying_key: Vec<u8>,
     /// The proof system that the key is of.
     pub proof_system: ProofSystem,
+    /// The subnet that it is served in.
+    pub subnet: SubnetId,
 }
 
 /// Replaces the miner's former registration.
@@ -201,6 +210,9 @@ impl Canonical for Transaction {
     const REPEATED: &'static [Repeated] = &[
         Repeated { what: "models of a miner", path: &[3, 2], limit: limits::MODELS_PER_MINER },
         Repeated { what: "scores", path: &[11, 2], limit: limits::SCORES },
+        Repeated { what: "models of a subnet", path: &[12, 2], limit: limits::SUBNET_MODELS },
+        Repeated { what: "numbers of a subnet", path: &[12, 5], limit: limits::SUBNET_NUMBERS },
+        Repeated { what: "weights of subnets", path: &[13, 1], limit: limits::SUBNETS + 1 },
     ];
 }
 
@@ -223,6 +235,9 @@ impl TryFrom<wire::Transaction> for Transaction {
             wire::transaction::Body::Unlock(body) => Body::Unlock(body.try_into()?),
             wire::transaction::Body::CommitScores(body) => Body::CommitScores(body.try_into()?),
             wire::transaction::Body::RevealScores(body) => Body::RevealScores(body.try_into()?),
+            wire::transaction::Body::RegisterSubnet(body) => Body::RegisterSubnet(body.try_into()?),
+            wire::transaction::Body::WeighSubnets(body) => Body::WeighSubnets(body.try_into()?),
+            wire::transaction::Body::VoteParameter(body) => Body::VoteParameter(body.try_into()?),
             wire::transaction::Body::Challenged(body) => Body::Challenged(body.try_into()?),
             wire::transaction::Body::Hold(body) => Body::Hold(body.try_into()?),
             wire::transaction::Body::Release(body) => Body::Release(body.try_into()?),
@@ -244,6 +259,9 @@ impl From<&Transaction> for wire::Transaction {
             Body::Unlock(body) => wire::transaction::Body::Unlock(body.into()),
             Body::CommitScores(body) => wire::transaction::Body::CommitScores(body.into()),
             Body::RevealScores(body) => wire::transaction::Body::RevealScores(body.into()),
+            Body::RegisterSubnet(body) => wire::transaction::Body::RegisterSubnet(body.into()),
+            Body::WeighSubnets(body) => wire::transaction::Body::WeighSubnets(body.into()),
+            Body::VoteParameter(body) => wire::transaction::Body::VoteParameter(body.into()),
             Body::Challenged(body) => wire::transaction::Body::Challenged(body.into()),
             Body::Hold(body) => wire::transaction::Body::Hold(body.into()),
             Body::Release(body) => wire::transaction::Body::Release(body.into()),
@@ -266,6 +284,7 @@ impl TryFrom<wire::RegisterModel> for RegisterModel {
             name: wire.name,
             verifying_key: wire.verifying_key,
             proof_system: wire.proof_system.try_into()?,
+            subnet: SubnetId(wire.subnet),
         })
     }
 }
@@ -277,6 +296,7 @@ impl From<&RegisterModel> for wire::RegisterModel {
             name: body.name.clone(),
             verifying_key: body.verifying_key.clone(),
             proof_system: wire::ProofSystem::from(body.proof_system).into(),
+            subnet: body.subnet.0,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use assay_proto::transaction::{Body, RegisterModel, Transaction};
-use assay_proto::{ModelId, SecretKey};
+use assay_proto::{ModelId, SecretKey, SubnetId};
 use assay_verifier::proof::{VerifyingKey, limits};
 
 use super::block_on;
@@ -26,6 +26,9 @@ pub struct Arguments {
     /// Verifying key of the model, as written by `assay setup`
     #[arg(long, value_name = "FILE")]
     vk: PathBuf,
+    /// Subnet that it is served in; 0: the root
+    #[arg(long, default_value_t = 0)]
+    subnet: u64,
     /// Name for people [default: the key's file name]
     #[arg(long)]
     name: Option<String>,
@@ -51,7 +54,9 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
     let stem = || arguments.vk.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name =
         arguments.name.clone().or_else(stem).context("the key's file has no name: give one with --name")?;
-    let report = block_on(register(&arguments.tls, &arguments.endpoint, &secret, name, verifying_key))?;
+    let subnet = SubnetId(arguments.subnet);
+    let report =
+        block_on(register(&arguments.tls, &arguments.endpoint, &secret, name, verifying_key, subnet))?;
     if arguments.json {
         output::json(&report)?;
     } else {
@@ -71,6 +76,7 @@ pub async fn register(
     secret: &SecretKey,
     name: String,
     verifying_key: Vec<u8>,
+    subnet: SubnetId,
 ) -> Result<Report> {
     let decoded = VerifyingKey::decode(&verifying_key)?;
     let model_id = ModelId(decoded.model_id().0);
@@ -82,7 +88,8 @@ pub async fn register(
     }
     let account = client.account(&secret.public_key()).await?;
     let nonce = account.nonce.checked_add(1).context("the account has no nonce left")?;
-    let body = RegisterModel { model_id, name: name.clone(), verifying_key, proof_system: decoded.system() };
+    let proof_system = decoded.system();
+    let body = RegisterModel { model_id, name: name.clone(), verifying_key, proof_system, subnet };
     let transaction = Transaction { nonce, body: Body::RegisterModel(body) };
     let position = client.submit(&secret.sign(&account.chain_id, transaction)).await?;
     Ok(Report { model_id: model_id.to_string(), name, height: Some(position.height.0) })

@@ -61,7 +61,10 @@ impl Settings {
         config.data_dir = home.path().join(&config.data_dir);
         let tls = &mut config.tls;
         let files = [&mut tls.certificate, &mut tls.key, &mut tls.client_ca];
-        for path in files.into_iter().chain([&mut config.broker.miner_ca, &mut config.sync.ca]) {
+        let questions = &mut config.questions;
+        let others =
+            [&mut config.broker.miner_ca, &mut config.sync.ca, &mut questions.file, &mut questions.key];
+        for path in files.into_iter().chain(others) {
             if !path.as_os_str().is_empty() {
                 *path = home.path().join(&*path);
             }

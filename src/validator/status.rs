@@ -1,8 +1,12 @@
 //! `assay validator status`: the ledger at a glance.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use assay_proto::client::{AccountEntry, BlockPoint, ClientError, LockEntry, MinerEntry, ModelEntry};
+use assay_proto::genesis::Parameters;
 use assay_proto::report::EpochReport;
+use assay_proto::subnet::{Number, SubnetEntry, Subnets};
 use assay_proto::{Height, PublicKey};
 use assay_verifier::proof::system_of;
 use tonic::Code;
@@ -39,6 +43,11 @@ struct Report {
     /// Blocks whose states the node offers.
     snapshots: Vec<Point>,
     models: Vec<Model>,
+    subnets: Vec<Subnet>,
+    /// Numbers of the rules that take another value when an epoch begins.
+    announced: Vec<Announced>,
+    /// Votes that decide nothing yet.
+    votes: Vec<Vote>,
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<Epoch>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,6 +67,38 @@ struct Model {
     proof_system: String,
     owner: String,
     miners: u32,
+}
+
+#[derive(serde::Serialize)]
+struct Subnet {
+    subnet: u64,
+    task: String,
+    /// None for the root.
+    owner: Option<String>,
+    /// Models that it accepts; none: any.
+    accepts: Vec<String>,
+    proof_system: Option<String>,
+    labelled: bool,
+    models: u64,
+    miners: u64,
+    /// Base units of a miner's place.
+    price: u64,
+    /// Numbers that its rules use.
+    numbers: BTreeMap<String, u64>,
+}
+
+#[derive(serde::Serialize)]
+struct Announced {
+    epoch: u64,
+    name: String,
+    value: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Vote {
+    validator: String,
+    name: String,
+    value: u64,
 }
 
 /// The last epoch that ended.
@@ -112,6 +153,7 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
             None => None,
         };
         let models = client.models().await?;
+        let Subnets { subnets, announced, votes, height: _ } = client.subnets().await?;
         let epoch = match client.epoch_report(None).await {
             Ok(report) => Some(Epoch::from(&report)),
             // No epoch has ended yet.
@@ -126,6 +168,19 @@ pub fn run(arguments: &Arguments) -> Result<Answer> {
             ready: status.ready,
             snapshots: status.snapshots.iter().map(Point::from).collect(),
             models: models.into_iter().map(Model::from).collect(),
+            subnets: subnets.into_iter().map(Subnet::from).collect(),
+            announced: announced
+                .into_iter()
+                .map(|(epoch, Number { name, value })| Announced { epoch: epoch.0, name, value })
+                .collect(),
+            votes: votes
+                .into_iter()
+                .map(|(validator, Number { name, value })| Vote {
+                    validator: validator.to_string(),
+                    name,
+                    value,
+                })
+                .collect(),
             epoch,
             account,
         })
@@ -152,9 +207,29 @@ impl From<ModelEntry> for Model {
     }
 }
 
+impl From<SubnetEntry> for Subnet {
+    fn from(entry: SubnetEntry) -> Self {
+        let numbers = Parameters::NAMES.iter();
+        let numbers = numbers.filter_map(|&name| Some((name.to_owned(), entry.parameters.get(name)?)));
+        Self {
+            subnet: entry.subnet.0,
+            task: entry.task,
+            owner: entry.owner.map(|owner| owner.to_string()),
+            accepts: entry.accepts.iter().map(ToString::to_string).collect(),
+            proof_system: entry.proof_system.map(|system| system.to_string()),
+            labelled: entry.labelled,
+            models: entry.models,
+            miners: entry.miners,
+            price: entry.price,
+            numbers: numbers.collect(),
+        }
+    }
+}
+
 impl From<&EpochReport> for Epoch {
     fn from(report: &EpochReport) -> Self {
-        let verified = report.miners.iter().map(|row| row.verified).fold(0, u64::saturating_add);
+        let rows = report.subnets.iter().flat_map(|subnet| &subnet.miners).chain(&report.miners);
+        let verified = rows.map(|row| row.verified).fold(0, u64::saturating_add);
         Self { epoch: report.epoch.0, height: report.height.0, minted: report.minted(), verified }
     }
 }
@@ -205,6 +280,15 @@ impl Report {
                 "model    {} {}, {}, {} miners",
                 model.model_id, model.name, model.proof_system, model.miners
             );
+        }
+        for Subnet { subnet, task, models, miners, price, .. } in &self.subnets {
+            println!("subnet   {subnet} {task:?}: {models} models, {miners} miners, a place costs {price}");
+        }
+        for Announced { epoch, name, value } in &self.announced {
+            println!("rule     {name} = {value} from epoch {epoch} on");
+        }
+        for Vote { validator, name, value } in &self.votes {
+            println!("vote     {name} = {value} by {validator}");
         }
         if let Some(Epoch { epoch, height, minted, verified }) = &self.epoch {
             println!(

@@ -202,6 +202,13 @@ impl Ledger for Fake {
         Err(Status::unimplemented("fake"))
     }
 
+    async fn list_subnets(
+        &self,
+        _: Request<wire::ListSubnetsRequest>,
+    ) -> Result<Response<wire::ListSubnetsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
     async fn prove_record(
         &self,
         _: Request<wire::ProveRecordRequest>,

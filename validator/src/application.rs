@@ -22,7 +22,7 @@ use assay_proto::signing::{Held, Payload};
 use assay_proto::transaction::{Body, Transaction};
 use assay_proto::vote::Equivocation;
 use assay_proto::{
-    BlockHash, ChainId, Envelope, Epoch, Height, JobId, Payload, PublicKey, SecretKey, Signed,
+    BlockHash, ChainId, Envelope, Epoch, Height, JobId, Payload, PublicKey, SecretKey, Signed, SubnetId,
 };
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};
@@ -282,9 +282,9 @@ impl Application {
         self.key.sign(&self.chain_id(), value)
     }
 
-    /// The salt of this validator's scores of an epoch.
-    pub fn salt(&self, epoch: Epoch) -> [u8; 32] {
-        RevealScores::salt(&self.key, &self.chain_id(), epoch)
+    /// The salt of this validator's scores of a subnet and an epoch.
+    pub fn salt(&self, subnet: SubnetId, epoch: Epoch) -> [u8; 32] {
+        RevealScores::salt(&self.key, &self.chain_id(), subnet, epoch)
     }
 
     /// The state after the last decided block.

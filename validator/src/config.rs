@@ -39,6 +39,8 @@ pub struct Config {
     pub sync: SyncConfig,
     /// Metrics and health over HTTP.
     pub monitor: MonitorConfig,
+    /// Questions with known answers, for the models of a subnet with a labelled task.
+    pub questions: QuestionsConfig,
 }
 
 /// When blocks are made.
@@ -191,6 +193,31 @@ pub struct MonitorConfig {
     pub listen: SocketAddr,
 }
 
+/// Questions with known answers, for the models of a subnet with a labelled task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuestionsConfig {
+    /// The subnet; 0: none is asked anything.
+    pub subnet: u64,
+    /// File of the questions, private to this validator.
+    pub file: PathBuf,
+    /// File of the secret key, not sealed, of the account that asks and pays: not this validator's.
+    pub key: PathBuf,
+    /// Questions a model and epoch; 1 to 1,024.
+    pub questions: u32,
+    /// Base units a question.
+    pub price: u64,
+    /// Milliseconds to answer one; 1 to 3,600,000.
+    pub deadline_ms: u64,
+}
+
+impl Default for QuestionsConfig {
+    fn default() -> Self {
+        let (file, key) = (PathBuf::new(), PathBuf::new());
+        Self { subnet: 0, file, key, questions: 8, price: 1, deadline_ms: 10_000 }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -205,6 +232,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             sync: SyncConfig::default(),
             monitor: MonitorConfig::default(),
+            questions: QuestionsConfig::default(),
         }
     }
 }
@@ -297,6 +325,7 @@ impl Config {
             tls,
             sync,
             monitor: _,
+            questions,
         } = self;
         if data_dir.as_os_str().is_empty() {
             return Err(Error::Config { field: "data_dir", value: String::new(), allowed: "a path".into() });
@@ -341,6 +370,15 @@ impl Config {
             });
         }
         sync.trusted()?;
+        within("questions.questions", u64::from(questions.questions), 1, 1_024)?;
+        within("questions.deadline_ms", questions.deadline_ms, 1, limits::DEADLINE_MS)?;
+        if questions.subnet > 0 && !(set(&questions.file) && set(&questions.key)) {
+            return Err(Error::Config {
+                field: "questions",
+                value: format!("{questions:?}"),
+                allowed: "a file and a key beside a subnet".into(),
+            });
+        }
         Ok(())
     }
 }
@@ -480,6 +518,9 @@ mod tests {
             ("tls", |c| c.tls.certificate = "a".into()),
             ("tls", |c| c.tls.key = "a".into()),
             ("tls", |c| c.tls.client_ca = "a".into()),
+            ("questions.questions", |c| c.questions.questions = 0),
+            ("questions.deadline_ms", |c| c.questions.deadline_ms = 0),
+            ("questions", |c| c.questions.subnet = 1),
             ("sync", |c| c.sync.peer = "http://a:1".into()),
             ("sync", |c| (c.sync.trust_height, c.sync.trust_hash) = (7, "ab".repeat(32))),
             ("sync", |c| {

@@ -13,6 +13,7 @@ pub mod metrics;
 mod monitor;
 pub mod node;
 mod pem;
+mod questions;
 mod retention;
 mod scoring;
 mod services;

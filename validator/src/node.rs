@@ -20,6 +20,7 @@ use crate::consensus::{self, Ledger};
 use crate::error::Error;
 use crate::mempool::Mempool;
 use crate::monitor::Monitor;
+use crate::questions::{self, Questions};
 use crate::stop::stopping;
 use crate::store::Store;
 use crate::{challenges, pem, retention, scoring, services, sync};
@@ -89,6 +90,7 @@ impl Node {
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let local_addr = listener.local_addr().map_err(listen)?;
         let tls = services::tls(&config.tls)?;
+        let questions = Questions::read(&config.questions)?.map(Arc::new);
         let monitor = match config.monitor.enabled {
             true => Some(Monitor::bind(config.monitor.listen).await?),
             false => None,
@@ -126,7 +128,11 @@ impl Node {
         tokio::spawn(consensus::listen(Arc::clone(&application), messages));
         let miner_tls = pem::read(&config.broker.miner_ca)?.map(|ca| ClientTls { ca, identity: None });
         tokio::spawn(challenges::run(Arc::clone(&application), miner_tls, ready.clone(), stopped.clone()));
-        tokio::spawn(scoring::run(Arc::clone(&application), stopped.clone()));
+        if let Some(questions) = &questions {
+            let (application, broker) = (Arc::clone(&application), Arc::clone(&broker));
+            tokio::spawn(questions::run(application, broker, Arc::clone(questions), stopped.clone()));
+        }
+        tokio::spawn(scoring::run(Arc::clone(&application), questions, stopped.clone()));
         tokio::spawn(consensus::tell(Arc::clone(&application), engine.gossip_sender(), stopped.clone()));
         tokio::spawn(retention::forget(Arc::clone(&application), stopped.clone()));
         tokio::spawn(consensus::readiness(

@@ -1,4 +1,4 @@
-//! This validator's scores: committed to and shown by itself.
+//! This validator's scores: committed to and shown by itself, in every subnet in which it has a say.
 //!
 //! ```text
 //! epoch e      commit to the scores of its own receipts in the blocks of epoch e - 1, if there are any
@@ -8,25 +8,33 @@
 //! It speaks once an epoch has its first block, so that no epoch begins for its sake: a chain at rest stays so.
 //!
 //! Scores and salt follow from the log and the validator's key, so that nothing has to be kept: a validator that was started
-//! again shows what it committed to before. One whose store has no longer the blocks of two epochs ago cannot.
+//! again shows what it committed to before. What it commits to it remembers all the same, since a vote may change by then the
+//! numbers that scores follow from. One whose store has no longer the blocks of two epochs ago, or that was started again
+//! meanwhile, cannot.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::transaction::Body;
-use assay_proto::{Epoch, Height};
+use assay_proto::{Epoch, Height, SubnetId};
 use assay_verifier::describe;
 use assay_verifier::scores::Tally;
 use assay_verifier::state::State;
 
 use crate::application::Application;
 use crate::error::Error;
+use crate::questions::Questions;
 use crate::stop::{Stopped, stopping};
 
+/// What was committed to and is to be shown.
+type Sealed = Mutex<BTreeMap<(Epoch, SubnetId), RevealScores>>;
+
 /// Commits and reveals in every epoch until the node stops.
-pub(crate) async fn run(application: Arc<Application>, stopped: Stopped) {
+pub(crate) async fn run(application: Arc<Application>, questions: Option<Arc<Questions>>, stopped: Stopped) {
     let mut head = application.follow();
     let mut said = None;
+    let sealed = Arc::new(Sealed::default());
     loop {
         let (begun, running) = {
             let state = head.borrow_and_update();
@@ -35,8 +43,10 @@ pub(crate) async fn run(application: Arc<Application>, stopped: Stopped) {
         };
         if begun == running && said != Some(running) {
             said = Some(running);
-            let application = Arc::clone(&application);
-            match tokio::task::spawn_blocking(move || speak(&application, running)).await {
+            let (application, sealed, questions) =
+                (Arc::clone(&application), Arc::clone(&sealed), questions.clone());
+            let speaking = move || speak(&application, questions.as_deref(), &sealed, running);
+            match tokio::task::spawn_blocking(speaking).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(epoch = running.0, error = %describe(&error), "no scores"),
                 Err(error) => tracing::error!(%error, "scoring ended abnormally"),
@@ -51,37 +61,67 @@ pub(crate) async fn run(application: Arc<Application>, stopped: Stopped) {
 
 /// Says what is to be said in the running epoch and was not said yet. How that ends nobody waits for: it is in a block of
 /// this epoch, or it is no use.
-fn speak(application: &Application, running: Epoch) -> Result<(), Error> {
+fn speak(
+    application: &Application,
+    questions: Option<&Questions>,
+    sealed: &Sealed,
+    running: Epoch,
+) -> Result<(), Error> {
     let (state, own) = (application.state(), application.public_key());
     if !state.validators().contains(&own) {
         return Ok(());
     }
-    let sealed = |epoch: &Epoch| state.ballot(&own).is_some_and(|ballot| ballot.sealed.contains_key(epoch));
     let before = Epoch(running.0.saturating_sub(1));
-    if sealed(&before)
-        && let Some(scores) = scores_of(application, &state, before)?
-    {
-        application.say(Body::RevealScores(scores))?;
-    }
-    if !sealed(&running)
-        && let Some(scores) = scores_of(application, &state, running)?
-    {
-        let commitment = scores.commitment(state.chain_id(), &own);
-        application.say(Body::CommitScores(CommitScores { epoch: running, commitment }))?;
+    let mut kept = sealed.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.retain(|(epoch, _), _| *epoch == before);
+    let subnets = std::iter::once(SubnetId::ROOT).chain(state.subnets().map(|(id, _)| *id));
+    for subnet in subnets {
+        let ballot = state.ballot_of(subnet, &own);
+        let is_sealed = |epoch: &Epoch| ballot.is_some_and(|ballot| ballot.sealed.contains_key(epoch));
+        if is_sealed(&before) {
+            let remembered = kept.remove(&(before, subnet));
+            let scores = remembered.map_or_else(
+                || scores_of(application, questions, &state, subnet, before),
+                |own| Ok(Some(own)),
+            );
+            if let Some(scores) = scores? {
+                application.say(Body::RevealScores(scores))?;
+            }
+        }
+        if !is_sealed(&running)
+            && state.permitted(subnet).contains(&own)
+            && let Some(scores) = scores_of(application, questions, &state, subnet, running)?
+        {
+            let commitment = scores.commitment(state.chain_id(), &own);
+            kept.insert((running, subnet), scores);
+            application.say(Body::CommitScores(CommitScores { epoch: running, commitment, subnet }))?;
+        }
     }
     Ok(())
 }
 
-/// The scores that this validator commits to in an epoch: of its receipts in the epoch before. None without any.
-fn scores_of(application: &Application, state: &State, epoch: Epoch) -> Result<Option<RevealScores>, Error> {
-    let (parameters, own) = (state.parameters(), application.public_key());
+/// The scores that this validator commits to in an epoch: of its receipts in the epoch before. None without any, and none in a
+/// subnet with a labelled task that it has no labels of.
+fn scores_of(
+    application: &Application,
+    questions: Option<&Questions>,
+    state: &State,
+    subnet: SubnetId,
+    epoch: Epoch,
+) -> Result<Option<RevealScores>, Error> {
+    let (tempo, own) = (state.parameters().tempo, application.public_key());
     let Some(ended) = epoch.0.checked_sub(2) else { return Ok(None) };
-    let first = ended.saturating_mul(parameters.tempo).saturating_add(1);
-    let mut tally = Tally::default();
-    for height in first..first.saturating_add(parameters.tempo) {
+    let first = ended.saturating_mul(tempo).saturating_add(1);
+    let labels = questions.and_then(|questions| questions.labels(subnet));
+    let mut tally = match (state.subnet(subnet).is_some_and(|own| own.labelled), labels) {
+        (false, _) => Tally::default(),
+        (true, Some(labels)) => Tally::labelled(labels),
+        (true, None) => return Ok(None),
+    };
+    for height in first..first.saturating_add(tempo) {
         let Some(block) = application.store().block(Height(height))? else { return Ok(None) };
-        tally.count(parameters, &own, &block.block);
+        tally.count(state, subnet, &own, &block.block);
     }
-    let (scores, salt) = (tally.scores(), application.salt(epoch));
-    Ok((!scores.is_empty()).then_some(RevealScores { epoch, scores, salt }))
+    let (scores, salt) = (tally.scores(), application.salt(subnet, epoch));
+    Ok((!scores.is_empty()).then_some(RevealScores { epoch, scores, salt, subnet }))
 }

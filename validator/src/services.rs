@@ -10,6 +10,7 @@ mod operator;
 mod rates;
 mod snapshot;
 mod status;
+mod subnets;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -75,9 +75,9 @@ impl Receipts {
 pub struct MinerTotal {
     /// The miner.
     pub miner: PublicKey,
-    /// Its reputation, parts per million.
+    /// Its reputation in the root, parts per million.
     pub reputation_ppm: u64,
-    /// Base units that it was paid or awarded.
+    /// Base units that it was paid or awarded in all subnets.
     pub earned: u64,
 }
 
@@ -244,8 +244,8 @@ impl Auditor {
         let state = &self.state;
         let total = |(&miner, record): (&PublicKey, &crate::state::Miner)| MinerTotal {
             miner,
-            reputation_ppm: record.reputation_ppm,
-            earned: record.earned,
+            reputation_ppm: record.root.reputation_ppm,
+            earned: state.earned(&miner),
         };
         AuditReport {
             chain_id: state.chain_id().clone(),

@@ -3,6 +3,7 @@
 //! `3 * signed > 2 * total`, each validator counted once, every signature over
 //! precommit of the certificate's height, round and block.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_proto::block::{BlockHeader, CommitCertificate};
@@ -47,6 +48,15 @@ impl ValidatorSet {
         }
         let total = power.values().fold(0, |sum: u64, &power| sum.saturating_add(power));
         Self { power, total }
+    }
+
+    /// Those with the greatest power, of equal ones those with the smaller keys.
+    pub(crate) fn greatest(&self, count: usize) -> Self {
+        let mut ranked: Vec<(Reverse<u64>, PublicKey)> =
+            self.power.iter().map(|(&key, &power)| (Reverse(power), key)).collect();
+        ranked.sort_unstable();
+        let chosen: BTreeSet<PublicKey> = ranked.into_iter().take(count).map(|(_, key)| key).collect();
+        self.without(|key| !chosen.contains(key))
     }
 
     /// Whether the key is a validator's.

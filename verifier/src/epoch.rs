@@ -10,26 +10,27 @@
 //! r'           = (1 - rate) r + rate * performance            r' = 0 if x > 0; r' = r without an assignment
 //! I_j          = sum of its qualities / sum of all qualities          incentive; or what the scores say, see `scores`
 //! D_i          = power_i / total power                                dividend; or what the scores say
-//! E            = emission >> ((epoch - 1) / halving_epochs)
+//! E            = emission >> ((epoch - 1) / halving_epochs); of it a subnet has its share (`subnets`)
 //! reward_j     = floor((E / 2) * w_j / sum w)                 w_j = I_j * r'_j
 //! reward_i     = floor((E - E / 2) * D_i / sum D)             for validator i
 //! ```
 //!
-//! What rounding leaves is not minted. An epoch without a verified assignment mints nothing, so that empty blocks earn
+//! All of it is of one subnet, with its numbers, its miners and the validators with a say in it. What rounding leaves is not
+//! minted. An epoch without a verified assignment mints nothing, so that empty blocks earn
 //! nothing; nor is the miners' half minted if every weight is 0. `E` is cut where the supply would leave 64 bits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_proto::genesis::Parameters;
 use assay_proto::limits::PPM;
-use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
-use assay_proto::{Epoch, Height, PublicKey};
+use assay_proto::report::{MinerEpoch, SubnetEpoch, ValidatorEpoch};
+use assay_proto::{Epoch, PublicKey, SubnetId};
 
 use crate::certificate::ValidatorSet;
 use crate::challenge::{self, Availability, Counts};
 use crate::fixed::Fixed;
 use crate::scores::Consensus;
-use crate::state::{Miner, Work};
+use crate::state::{Place, Work};
 
 /// Quality of a verified assignment, parts per million.
 pub fn quality_ppm(parameters: &Parameters, proof_us: u64) -> u64 {
@@ -61,11 +62,11 @@ pub fn reputation_ppm(parameters: &Parameters, before: u64, work: &Work, challen
     u64::try_from(sum / u128::from(PPM)).unwrap_or(PPM).min(PPM)
 }
 
-/// Miners at the end of an epoch.
+/// Miners of a subnet at the end of an epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
     /// With their work.
-    pub miners: &'a BTreeMap<PublicKey, Miner>,
+    pub miners: &'a BTreeMap<PublicKey, &'a Place>,
     /// With what their challenges showed.
     pub availability: &'a BTreeMap<PublicKey, Availability>,
 }
@@ -76,16 +77,14 @@ impl Standing<'_> {
     }
 }
 
-/// Who earns what in the epoch that ends at `height`; verified work and power decide where there is no consensus.
+/// Who earns what of a subnet's share of an epoch's emission; verified work and power decide where there is no consensus.
 pub fn close(
     parameters: &Parameters,
-    (epoch, height): (Epoch, Height),
-    supply: u64,
+    (subnet, emission): (SubnetId, u64),
     validators: &ValidatorSet,
     standing: Standing<'_>,
     consensus: Option<&Consensus>,
-) -> EpochReport {
-    let emission = emission(parameters, epoch, supply);
+) -> SubnetEpoch {
     let rewarded: BTreeSet<&PublicKey> = consensus.into_iter().flat_map(Consensus::rewarded).collect();
     let rows: Vec<(PublicKey, Work, u64)> = standing
         .miners
@@ -148,9 +147,8 @@ pub fn close(
             reward: wide_share(validators_half, own, dividends),
         }
     };
-    EpochReport {
-        epoch,
-        height,
+    SubnetEpoch {
+        subnet,
         emission,
         scored: consensus.is_some(),
         miners: rows.iter().map(miner).collect(),

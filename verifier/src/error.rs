@@ -6,7 +6,7 @@ use assay_proto::receipt::Verdict;
 use assay_proto::transaction::Purpose;
 use assay_proto::{
     BlockHash, ChainId, ChallengeId, Commitment, Epoch, Height, JobId, ModelId, ProofSystem, ProtoError,
-    PublicKey, Root,
+    PublicKey, Root, SubnetId,
 };
 
 use crate::proof::ProofError;
@@ -283,7 +283,7 @@ pub enum Reason {
     #[error("the chain has its greatest number of models, {0}")]
     Models(usize),
     /// No room for another miner.
-    #[error("the chain has its greatest number of miners, {0}")]
+    #[error("the subnet has its greatest number of miners, {0}, and none of them may be made to leave")]
     Miners(usize),
 
     // Challenges.
@@ -364,6 +364,54 @@ pub enum Reason {
     /// Too many at a time.
     #[error("client {0} has its greatest number of held prices, {max}", max = crate::limits::HOLDS)]
     Holds(PublicKey),
+
+    // Subnets and votes.
+    /// No room for another subnet.
+    #[error("the chain has its greatest number of subnets beside the root, {0}")]
+    Subnets(usize),
+    /// Not registered.
+    #[error("subnet {0} is not registered")]
+    SubnetUnknown(SubnetId),
+    /// A model that the subnet does not name.
+    #[error("subnet {subnet} does not accept model {model}")]
+    SubnetModel {
+        /// The subnet.
+        subnet: SubnetId,
+        /// The model.
+        model: ModelId,
+    },
+    /// A model that is proven by something else.
+    #[error("subnet {subnet} accepts models that are proven by {expected}, got {got}")]
+    SubnetSystem {
+        /// The subnet.
+        subnet: SubnetId,
+        /// What it accepts.
+        expected: ProofSystem,
+        /// The model's.
+        got: ProofSystem,
+    },
+    /// A validator without a say in the subnet.
+    #[error("validator {validator} has no permit in subnet {subnet}")]
+    Permit {
+        /// The validator.
+        validator: PublicKey,
+        /// The subnet.
+        subnet: SubnetId,
+    },
+    /// Numbers outside their ranges.
+    #[error("the numbers of the rules")]
+    Parameters(#[source] ProtoError),
+    /// No vote changes it.
+    #[error("{0} is as the genesis says, for ever")]
+    FixedParameter(String),
+    /// It is decided.
+    #[error("{name} changes in epoch {epoch}, and is not voted on before")]
+    AnnouncedParameter {
+        /// Its name.
+        name: String,
+        /// When the new value counts.
+        epoch: Epoch,
+    },
 
     // Equivocations.
     /// The messages do not hold, or one validator may have signed both.

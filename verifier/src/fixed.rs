@@ -74,6 +74,12 @@ impl Fixed {
         Self(fraction.0.checked_shr(whole).unwrap_or(0))
     }
 
+    /// `floor(a whole)` for `a <= 1`.
+    pub fn of(self, whole: u64) -> u64 {
+        let product = (u128::from(self.0).saturating_mul(whole.into())) >> DIGITS;
+        u64::try_from(product).unwrap_or(u64::MAX).min(whole)
+    }
+
     /// In units of `1 / 65535`, rounded down; what exceeds 1 counts as 1.
     pub fn to_u16(self) -> u16 {
         let units = (u128::from(self.0).saturating_mul(u16::MAX.into())) >> DIGITS;

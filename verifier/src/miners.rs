@@ -4,23 +4,25 @@
 //! price'   = min(2 max(price, 1), price_max)   at the end of an epoch with more registrations than the target
 //!            max(price / 2, price_min)         with fewer
 //! needed   : every model registered; while it serves any, the collateral of its devices locked (`challenge::collateral`)
-//! full     : the miner with the least (emission of the last epoch, reputation, key) that is not immune leaves
+//! place    : in the subnet of every model that it serves; one that never served any has its place in the root
+//! full     : the miner with the least (emission of the last epoch, reputation, key) in the subnet that is not immune leaves it
 //! immune   : epoch < epoch of its registration + immunity_epochs
 //! ```
 //!
-//! The price is burned, once for a place. Who leaves loses place, models, reputation and the running epoch's work; its record
-//! stays, since records do, and it may register again at the price of the day.
+//! Price, slots and immunity are the subnet's. The price is burned, once for a place. Who leaves loses place, models,
+//! reputation and the running epoch's work in that subnet; its record stays, since records do, and it may register again at the
+//! price of the day.
 
 use std::collections::BTreeSet;
 
-use assay_proto::PublicKey;
 use assay_proto::genesis::Parameters;
 use assay_proto::transaction::{Purpose, RegisterMiner};
+use assay_proto::{ModelId, PublicKey, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::error::Reason;
-use crate::state::{Miner, State, Work};
-use crate::{accounts, challenge, limits, locks};
+use crate::state::{Place, State, Work};
+use crate::{accounts, challenge, locks, subnets};
 
 /// The price of a place and the demand for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -59,42 +61,79 @@ pub(crate) fn register(state: &mut State, signer: PublicKey, body: RegisterMiner
         locks::check_collateral(state, signer, body.devices, locked)?;
     }
     challenge::check_devices(state, body.devices, !body.model_ids.is_empty())?;
-    if state.miners.get(&signer).is_none_or(|miner| miner.since.is_none()) {
-        let leaves = make_room(state)?;
-        accounts::burn(state, signer, state.registrations.price)?;
-        state.registrations.count = state.registrations.count.saturating_add(1);
-        if let Some(key) = leaves {
-            challenge::leave(state, key);
-            if let Some(miner) = state.miners.get_mut(&key) {
-                *miner = Miner { earned: miner.earned, ..Miner::default() };
-            }
-        }
-    }
+    // All of it is found out before anything changes.
+    let wanted = lacking(state, &signer, &body.model_ids);
+    let leaves = wanted.iter().map(|&subnet| make_room(state, subnet)).collect::<Result<Vec<_>, _>>()?;
+    let prices = wanted.iter().map(|&subnet| state.registrations_of(subnet).price);
+    let price = prices.fold(0, u64::saturating_add);
+    accounts::burn(state, signer, price)?;
     challenge::register(state, signer, body.devices);
     let height = state.head.height;
+    for (subnet, leaves) in wanted.into_iter().zip(leaves) {
+        if let Some(other) = leaves {
+            vacate(state, subnet, &other);
+        }
+        let registrations = match state.subnets.get_mut(&subnet) {
+            Some(own) => &mut own.registrations,
+            None => &mut state.registrations,
+        };
+        registrations.count = registrations.count.saturating_add(1);
+        let place = match subnet {
+            SubnetId::ROOT => &mut state.miners.entry(signer).or_default().root,
+            _ => state.places.entry((subnet, signer)).or_default(),
+        };
+        place.since = Some(height);
+    }
     let miner = state.miners.entry(signer).or_default();
-    miner.since.get_or_insert(height);
     miner.endpoint = body.endpoint;
     miner.models = body.model_ids.into_iter().collect::<BTreeSet<_>>();
     Ok(())
 }
 
-/// Who has to leave for another one; nobody where there is room.
-fn make_room(state: &State) -> Result<Option<PublicKey>, Reason> {
-    let slots = match usize::try_from(state.parameters().miner_slots) {
-        Ok(0) | Err(_) => limits::MINERS,
-        Ok(slots) => slots.min(limits::MINERS),
-    };
-    let placed = || state.miners.iter().filter_map(|(key, miner)| Some((key, miner, miner.since?)));
+/// Subnets in which a miner needs a place to serve these models and has none.
+fn lacking(state: &State, miner: &PublicKey, models: &[ModelId]) -> BTreeSet<SubnetId> {
+    let has_place = |subnet| state.place(subnet, miner).is_some_and(|place| place.since.is_some());
+    let mut wanted: BTreeSet<SubnetId> = models.iter().map(|id| state.subnet_of(id)).collect();
+    if wanted.is_empty() && !state.subnets.keys().any(|&subnet| has_place(subnet)) {
+        wanted.insert(SubnetId::ROOT);
+    }
+    wanted.retain(|&subnet| !has_place(subnet));
+    wanted
+}
+
+/// Who has to leave a subnet for another one; nobody where there is room.
+fn make_room(state: &State, subnet: SubnetId) -> Result<Option<PublicKey>, Reason> {
+    let slots = subnets::slots(state, subnet);
+    let places = state.places(subnet);
+    let placed = || places.iter().filter_map(|(key, place)| Some((key, place, place.since?)));
     if placed().count() < slots {
         return Ok(None);
     }
-    let (now, immunity) = (state.epoch_of(state.head.height), state.parameters().immunity_epochs);
+    let (now, immunity) = (state.epoch_of(state.head.height), state.parameters_of(subnet).immunity_epochs);
     let immune = |since| now.0 < state.epoch_of(since).0.saturating_add(immunity);
-    let rank = |key: &PublicKey, miner: &Miner| (miner.emission, miner.reputation_ppm, *key);
-    let candidates = placed().filter(|(.., since)| !immune(*since)).map(|(key, miner, _)| rank(key, miner));
+    let rank = |key: &PublicKey, place: &Place| (place.emission, place.reputation_ppm, *key);
+    let candidates = placed().filter(|(.., since)| !immune(*since)).map(|(key, place, _)| rank(key, place));
     let (_, _, key) = candidates.min().ok_or(Reason::Miners(slots))?;
     Ok(Some(key))
+}
+
+/// Takes a miner's place in a subnet, with the models that it serves there.
+fn vacate(state: &mut State, subnet: SubnetId, key: &PublicKey) {
+    let served = state.miners.get(key).map(|miner| miner.models.clone()).unwrap_or_default();
+    let left: BTreeSet<ModelId> = served.into_iter().filter(|id| state.subnet_of(id) != subnet).collect();
+    if let Some(place) = state.place_mut(subnet, key) {
+        *place = Place { earned: place.earned, ..Place::default() };
+    }
+    if let Some(miner) = state.miners.get_mut(key) {
+        let serves = !left.is_empty();
+        if !serves {
+            miner.endpoint.clear();
+        }
+        miner.models = left;
+        if !serves {
+            challenge::leave(state, *key);
+        }
+    }
 }
 
 /// Whether a miner may be given work for which it answers: it has the collateral that one in service needs.
@@ -104,7 +143,7 @@ pub fn may_serve(state: &State, miner: &PublicKey) -> bool {
 }
 
 /// The work of a miner that counts nothing yet.
-pub(crate) fn begin_epoch(miner: &mut Miner) {
-    miner.work = Work::default();
-    miner.emission = 0;
+pub(crate) fn begin_epoch(place: &mut Place) {
+    place.work = Work::default();
+    place.emission = 0;
 }

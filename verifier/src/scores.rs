@@ -1,12 +1,14 @@
 //! Scores of validators: sealed in one epoch, shown in the next, weighed at its end.
 //!
 //! ```text
-//! epoch e      commit   once a validator and epoch
+//! epoch e      commit   once a validator, subnet and epoch, with a permit: the `validator_permits` of the greatest power
 //! epoch e + 1  reveal   opens the commitment of e; whoever does not has no dividends at the end of e + 1
-//! end          W_ij = 0 if i = j, or if j took its place after i committed; otherwise what i showed
+//! end, of each subnet alone, over its miners and the validators with a permit:
+//!              W_ij = 0 if i = j, or if j took its place after i committed; otherwise what i showed
 //!              more than two thirds of the voting power showed scores: `yuma::epoch` over power, W and bonds
 //!              otherwise verified work decides (`epoch`), and bonds rest
-//! local        w_j = sum of the qualities of j's answers that i's receipts call verified, 0 after an invalid one;
+//! local        w_j = sum of the qualities of j's answers in the subnet that i's receipts call verified, 0 after an invalid one;
+//!              in a subnet with a labelled task as `labels` says;
 //!              score_j = max(1, floor(65535 w_j / max w)) where w_j > 0
 //! ```
 //!
@@ -16,18 +18,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_proto::block::Block;
 use assay_proto::genesis::Parameters;
-use assay_proto::limits::SCORES;
+use assay_proto::job::Job;
+use assay_proto::limits::{PPM, SCORES};
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::transaction::{Body, Transaction};
-use assay_proto::{Canonical, Commitment, Epoch, Height, PublicKey};
+use assay_proto::{Canonical, Commitment, Epoch, Height, PublicKey, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::ValidatorSet;
 use crate::epoch;
 use crate::error::Reason;
 use crate::fixed::Fixed;
-use crate::state::{Miner, State};
+use crate::labels::Labels;
+use crate::state::{Place, State};
+use crate::subnets;
 use crate::yuma::{self, Liquid, Outcome, Rules};
 
 /// Scores that are not shown yet.
@@ -61,12 +66,18 @@ pub struct Ballot {
 
 /// Takes a commitment, or changes nothing.
 pub(crate) fn commit(state: &mut State, signer: PublicKey, body: CommitScores) -> Result<(), Reason> {
-    check(state, signer, body.epoch, state.epoch_of(state.head.height))?;
-    let ballot = state.ballots.entry(signer).or_default();
-    if ballot.sealed.contains_key(&body.epoch) {
-        return Err(Reason::ScoresSealed { validator: signer, epoch: body.epoch });
+    let CommitScores { epoch, commitment, subnet } = body;
+    check(state, signer, epoch, state.epoch_of(state.head.height))?;
+    subnets::check_known(state, subnet)?;
+    if !state.permitted(subnet).contains(&signer) {
+        return Err(Reason::Permit { validator: signer, subnet });
     }
-    ballot.sealed.insert(body.epoch, Sealed { height: state.head.height, commitment: body.commitment });
+    let height = state.head.height;
+    let ballot = state.ballot_mut(subnet, signer);
+    if ballot.sealed.contains_key(&epoch) {
+        return Err(Reason::ScoresSealed { validator: signer, epoch });
+    }
+    ballot.sealed.insert(epoch, Sealed { height, commitment });
     Ok(())
 }
 
@@ -75,12 +86,14 @@ pub(crate) fn reveal(state: &mut State, signer: PublicKey, body: RevealScores) -
     let before = Epoch(state.epoch_of(state.head.height).0.saturating_sub(1));
     check(state, signer, body.epoch, before)?;
     let got = body.commitment(state.chain_id(), &signer);
+    let sealed =
+        state.ballot_of(body.subnet, &signer).and_then(|ballot| ballot.sealed.get(&body.epoch).copied());
     let missing = Reason::ScoresUnknown { validator: signer, epoch: body.epoch };
-    let Some(ballot) = state.ballots.get_mut(&signer) else { return Err(missing) };
-    let Some(sealed) = ballot.sealed.get(&body.epoch).copied() else { return Err(missing) };
+    let sealed = sealed.ok_or(missing)?;
     if sealed.commitment != got {
         return Err(Reason::ScoresCommitment { expected: sealed.commitment, got });
     }
+    let ballot = state.ballot_mut(body.subnet, signer);
     ballot.sealed.remove(&body.epoch);
     ballot.revealed = Some(Revealed { committed: sealed.height, scores: body.scores.into_iter().collect() });
     Ok(())
@@ -93,7 +106,7 @@ fn check(state: &State, signer: PublicKey, got: Epoch, expected: Epoch) -> Resul
     if got == expected { Ok(()) } else { Err(Reason::ScoresEpoch { expected, got }) }
 }
 
-/// What the scores of an epoch say.
+/// What the scores of an epoch say in one subnet.
 #[derive(Clone, Debug)]
 pub struct Consensus {
     miners: Vec<PublicKey>,
@@ -106,8 +119,8 @@ impl Consensus {
     pub fn of(
         parameters: &Parameters,
         validators: &ValidatorSet,
-        miners: &BTreeMap<PublicKey, Miner>,
-        ballots: &BTreeMap<PublicKey, Ballot>,
+        miners: &BTreeMap<PublicKey, &Place>,
+        ballots: &BTreeMap<PublicKey, &Ballot>,
     ) -> Option<Self> {
         let shown = |key: &PublicKey| ballots.get(key).and_then(|ballot| ballot.revealed.as_ref());
         let stakes: Vec<u64> =
@@ -159,6 +172,13 @@ impl Consensus {
         (at(&self.outcome.validator_trust, index), at(&self.outcome.dividends, index))
     }
 
+    /// Bonds of a validator, if it had a say.
+    fn bonds(&self, key: &PublicKey) -> Option<BTreeMap<PublicKey, u16>> {
+        let index = self.validators.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let held = self.miners.iter().copied().zip(self.outcome.bonds.get(index)?.iter().copied());
+        Some(held.filter(|&(_, bond)| bond > 0).collect())
+    }
+
     /// Whether a validator showed its scores.
     pub fn revealed(&self, key: &PublicKey) -> bool {
         self.validators.iter().any(|(validator, revealed)| validator == key && *revealed)
@@ -191,29 +211,44 @@ pub fn rules(parameters: &Parameters) -> Rules {
     }
 }
 
-/// Ends an epoch: bonds are as the consensus left them, what was shown is done with, what was not shown is lost.
-pub fn end_epoch(ballots: &mut BTreeMap<PublicKey, Ballot>, ended: Epoch, consensus: Option<&Consensus>) {
-    for ballot in ballots.values_mut() {
-        ballot.revealed = None;
-        ballot.sealed.retain(|&epoch, _| epoch == ended);
-    }
-    let Some(Consensus { miners, validators, outcome }) = consensus else { return };
-    for ((key, _), row) in validators.iter().zip(&outcome.bonds) {
-        let held = miners.iter().copied().zip(row.iter().copied()).filter(|&(_, bond)| bond > 0);
-        let bonds: BTreeMap<PublicKey, u16> = held.collect();
-        if !bonds.is_empty() || ballots.contains_key(key) {
-            ballots.entry(*key).or_default().bonds = bonds;
+impl Ballot {
+    /// Ends an epoch: bonds are as the consensus left them, what was shown is done with, what was not shown is lost. Who
+    /// never said anything has no bonds.
+    pub fn end_epoch(&mut self, validator: &PublicKey, ended: Epoch, consensus: Option<&Consensus>) {
+        self.revealed = None;
+        self.sealed.retain(|&epoch, _| epoch == ended);
+        if let Some(bonds) = consensus.and_then(|consensus| consensus.bonds(validator)) {
+            self.bonds = bonds;
         }
     }
 }
 
-/// A validator's own receipts, counted for its scores.
+/// A validator's own receipts of one subnet, counted for its scores.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(BTreeMap<PublicKey, (u64, bool)>);
+pub struct Tally<'a> {
+    labels: Option<&'a Labels>,
+    miners: BTreeMap<PublicKey, Count>,
+}
 
-impl Tally {
-    /// Counts the receipts of `validator` in a decided block.
-    pub fn count(&mut self, parameters: &Parameters, validator: &PublicKey, block: &Block) {
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    verified: u64,
+    quality_ppm_sum: u64,
+    lied: bool,
+    /// Questions, and those that were answered right.
+    asked: u64,
+    right: u64,
+}
+
+impl<'a> Tally<'a> {
+    /// In a subnet with a labelled task.
+    pub fn labelled(labels: &'a Labels) -> Self {
+        Self { labels: Some(labels), miners: BTreeMap::new() }
+    }
+
+    /// Counts the receipts of `validator` for a subnet's models in a decided block.
+    pub fn count(&mut self, state: &State, subnet: SubnetId, validator: &PublicKey, block: &Block) {
+        let parameters = state.parameters_of(subnet);
         for envelope in block.transactions.iter().filter(|envelope| envelope.signer == *validator) {
             // What is in a decided block decodes.
             let Ok(Transaction { body: Body::Receipt(receipt), .. }) = Transaction::decode(&envelope.payload)
@@ -221,30 +256,58 @@ impl Tally {
                 continue;
             };
             let Receipt { evidence, verdict } = *receipt;
-            self.note(parameters, evidence.miner, verdict, evidence.proof_us);
+            let Ok(job) = Job::decode(&evidence.job.payload) else { continue };
+            if state.subnet_of(&job.model_id) == subnet {
+                self.note(&parameters, evidence.miner, verdict, evidence.proof_us);
+                if let Some(right) = self.labels.and_then(|labels| labels.right(&job, &evidence, verdict)) {
+                    self.ask(evidence.miner, right);
+                }
+            }
         }
     }
 
     /// Counts one assignment.
     pub fn note(&mut self, parameters: &Parameters, miner: PublicKey, verdict: Verdict, proof_us: u64) {
-        let (quality, lied) = self.0.entry(miner).or_default();
+        let count = self.miners.entry(miner).or_default();
         match verdict {
-            Verdict::Verified => *quality = quality.saturating_add(epoch::quality_ppm(parameters, proof_us)),
-            Verdict::InvalidProof | Verdict::Malformed => *lied = true,
+            Verdict::Verified => {
+                let quality = epoch::quality_ppm(parameters, proof_us);
+                count.verified = count.verified.saturating_add(1);
+                count.quality_ppm_sum = count.quality_ppm_sum.saturating_add(quality);
+            }
+            Verdict::InvalidProof | Verdict::Malformed => count.lied = true,
             Verdict::Late | Verdict::Absent => {}
         }
     }
 
+    /// Counts a question that was put to a miner.
+    pub fn ask(&mut self, miner: PublicKey, right: bool) {
+        let count = self.miners.entry(miner).or_default();
+        count.asked = count.asked.saturating_add(1);
+        count.right = count.right.saturating_add(u64::from(right));
+    }
+
     /// Its scores, the greatest [`SCORES`] of them.
     pub fn scores(self) -> Vec<(PublicKey, u16)> {
-        let honest = self.0.into_iter().filter(|(_, (quality, lied))| *quality > 0 && !lied);
+        let labelled = self.labels.is_some();
+        let weight = |count: &Count| match labelled {
+            false => count.quality_ppm_sum,
+            true => {
+                let quality = count.quality_ppm_sum.checked_div(count.verified).unwrap_or(0);
+                let part = u128::from(quality).saturating_mul(PPM.into()).saturating_mul(count.right.into());
+                // At most 10^12.
+                u64::try_from(part.checked_div(count.asked.into()).unwrap_or(0)).unwrap_or(u64::MAX)
+            }
+        };
+        let honest = self.miners.into_iter().filter(|(_, count)| !count.lied);
         let mut ranked: Vec<(u64, PublicKey)> =
-            honest.map(|(miner, (quality, _))| (quality, miner)).collect();
+            honest.map(|(miner, count)| (weight(&count), miner)).collect();
+        ranked.retain(|(weight, _)| *weight > 0);
         ranked.sort_unstable_by(|(a, x), (b, y)| b.cmp(a).then(x.cmp(y)));
         ranked.truncate(SCORES);
-        let most = ranked.first().map_or(1, |&(quality, _)| quality);
-        let score = |quality: u64| Fixed::ratio(quality.into(), most.into()).to_u16().max(1);
-        let mut scores: Vec<_> = ranked.into_iter().map(|(quality, miner)| (miner, score(quality))).collect();
+        let most = ranked.first().map_or(1, |&(weight, _)| weight);
+        let score = |weight: u64| Fixed::ratio(weight.into(), most.into()).to_u16().max(1);
+        let mut scores: Vec<_> = ranked.into_iter().map(|(weight, miner)| (miner, score(weight))).collect();
         scores.sort_unstable();
         scores
     }

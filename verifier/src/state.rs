@@ -14,22 +14,25 @@ mod record;
 pub mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_proto::genesis::{Genesis, Parameters};
 use assay_proto::transaction::Purpose;
-use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, ModelId, PublicKey, Root};
+use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, ModelId, PublicKey, Root, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::ValidatorSet;
 use crate::challenge::Availability;
 use crate::error::Reason;
+use crate::governance::Governance;
 use crate::holds::Holds;
 use crate::jobs::ClientJobs;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
 use crate::proof::{ProofError, VerifyingKey};
-use crate::scores::Ballot;
+use crate::scores::{Ballot, Consensus};
+use crate::subnets::{Subnet, Weights};
 use crate::transition::{Known, Name};
 
 pub use record::{Kind, Record, RecordError};
@@ -110,6 +113,21 @@ pub struct Work {
     pub quality_ppm_sum: u64,
 }
 
+/// What a miner is and did in one subnet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Place {
+    /// Reputation, parts per million.
+    pub reputation_ppm: u64,
+    /// Base units that it was paid or awarded since it registered.
+    pub earned: u64,
+    /// Its running epoch.
+    pub work: Work,
+    /// Height at which it took the place; none if it had to leave it, or never had it.
+    pub since: Option<Height>,
+    /// Base units that the last epoch awarded it.
+    pub emission: u64,
+}
+
 /// A miner that was registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Miner {
@@ -117,16 +135,8 @@ pub struct Miner {
     pub endpoint: String,
     /// Models that it serves.
     pub models: BTreeSet<ModelId>,
-    /// Reputation, parts per million.
-    pub reputation_ppm: u64,
-    /// Base units that it was paid or awarded since it registered.
-    pub earned: u64,
-    /// Its running epoch.
-    pub work: Work,
-    /// Height at which it took its place; none if it had to leave it.
-    pub since: Option<Height>,
-    /// Base units that the last epoch awarded it.
-    pub emission: u64,
+    /// Its place in the root.
+    pub root: Place,
 }
 
 /// A validator that signed what it may not.
@@ -159,6 +169,19 @@ pub struct State {
     pub(crate) availability: BTreeMap<PublicKey, Availability>,
     pub(crate) holds: BTreeMap<PublicKey, Holds>,
     pub(crate) keys: BTreeMap<KeyDigest, Arc<[u8]>>,
+    /// Beside the root.
+    pub(crate) subnets: BTreeMap<SubnetId, Subnet>,
+    /// Places beside those in the root.
+    pub(crate) places: BTreeMap<(SubnetId, PublicKey), Place>,
+    /// Ballots beside those of the root.
+    pub(crate) subnet_ballots: BTreeMap<(SubnetId, PublicKey), Ballot>,
+    /// Subnets of models that are not in the root.
+    pub(crate) memberships: BTreeMap<ModelId, SubnetId>,
+    pub(crate) weights: BTreeMap<PublicKey, Weights>,
+    /// None before the first vote.
+    pub(crate) governance: Option<Governance>,
+    /// Those of the genesis with what votes changed.
+    parameters: Arc<Parameters>,
     /// Of the records after the last block: those of a block that is being applied come in when it ends.
     tree: Tree,
 }
@@ -188,6 +211,13 @@ impl State {
             availability: BTreeMap::new(),
             holds: BTreeMap::new(),
             keys: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            places: BTreeMap::new(),
+            subnet_ballots: BTreeMap::new(),
+            memberships: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            governance: None,
+            parameters: Arc::new(genesis.parameters),
             genesis: Arc::new(genesis),
             genesis_hash,
             tree: Tree::default(),
@@ -228,7 +258,17 @@ impl State {
 
     /// Numbers of the rules.
     pub fn parameters(&self) -> &Parameters {
-        &self.genesis.parameters
+        &self.parameters
+    }
+
+    /// Numbers of a subnet's rules: the chain's, but for those that it has itself.
+    pub fn parameters_of(&self, subnet: SubnetId) -> Parameters {
+        self.subnets.get(&subnet).map_or(*self.parameters, |own| own.parameters(&self.parameters))
+    }
+
+    /// Takes numbers of the rules that votes changed.
+    pub(crate) fn set_parameters(&mut self, parameters: Parameters) {
+        self.parameters = Arc::new(parameters);
     }
 
     /// Validators of the next block: those of the genesis and those that stake makes validators, without the offenders that are
@@ -277,6 +317,60 @@ impl State {
         self.miners.iter()
     }
 
+    /// Subnets beside the root, in ascending order.
+    pub fn subnets(&self) -> impl Iterator<Item = (&SubnetId, &Subnet)> {
+        self.subnets.iter()
+    }
+
+    /// A subnet beside the root.
+    pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
+        self.subnets.get(&id)
+    }
+
+    /// The subnet of a model, the root if nothing else is known of it.
+    pub fn subnet_of(&self, model: &ModelId) -> SubnetId {
+        self.memberships.get(model).copied().unwrap_or(SubnetId::ROOT)
+    }
+
+    /// What a miner is in a subnet, if it ever had a place there, or in the root, if it ever registered.
+    pub fn place(&self, subnet: SubnetId, miner: &PublicKey) -> Option<&Place> {
+        match subnet {
+            SubnetId::ROOT => self.miners.get(miner).map(|miner| &miner.root),
+            _ => self.places.get(&(subnet, *miner)),
+        }
+    }
+
+    pub(crate) fn place_mut(&mut self, subnet: SubnetId, miner: &PublicKey) -> Option<&mut Place> {
+        match subnet {
+            SubnetId::ROOT => self.miners.get_mut(miner).map(|miner| &mut miner.root),
+            _ => self.places.get_mut(&(subnet, *miner)),
+        }
+    }
+
+    /// Who has or had a place in a subnet, in ascending order of the keys.
+    pub fn places(&self, subnet: SubnetId) -> BTreeMap<PublicKey, &Place> {
+        let root = self.miners.iter().filter(|_| subnet == SubnetId::ROOT);
+        let root = root.map(|(&key, miner)| (key, &miner.root));
+        root.chain(self.places.range(of_subnet(subnet)).map(|(&(_, key), place)| (key, place))).collect()
+    }
+
+    /// Base units that a miner was paid or awarded in all subnets.
+    pub fn earned(&self, miner: &PublicKey) -> u64 {
+        let root = self.place(SubnetId::ROOT, miner);
+        let others = self.subnets.keys().filter_map(|&subnet| self.place(subnet, miner));
+        root.into_iter().chain(others).fold(0, |sum, place| sum.saturating_add(place.earned))
+    }
+
+    /// What validators want of the subnets, in ascending order of their keys.
+    pub fn weights(&self) -> impl Iterator<Item = (&PublicKey, &Weights)> {
+        self.weights.iter()
+    }
+
+    /// Votes on numbers of the rules, and what they decided; none before the first vote.
+    pub fn governance(&self) -> Option<&Governance> {
+        self.governance.as_ref()
+    }
+
     /// Nonces of a client, if it has had a receipt.
     pub fn client(&self, key: &PublicKey) -> Option<&ClientJobs> {
         self.clients.get(key)
@@ -311,14 +405,63 @@ impl State {
         &self.stake_power
     }
 
-    /// What a miner's place costs.
+    /// What a miner's place in the root costs.
     pub fn registrations(&self) -> &Registrations {
         &self.registrations
     }
 
-    /// What a validator says about miners, if it ever said anything.
+    /// What a miner's place in a subnet costs.
+    pub fn registrations_of(&self, subnet: SubnetId) -> &Registrations {
+        self.subnets.get(&subnet).map_or(&self.registrations, |own| &own.registrations)
+    }
+
+    /// What a validator says about miners of the root, if it ever said anything.
     pub fn ballot(&self, validator: &PublicKey) -> Option<&Ballot> {
-        self.ballots.get(validator)
+        self.ballot_of(SubnetId::ROOT, validator)
+    }
+
+    /// What a validator says about miners of a subnet, if it ever said anything.
+    pub fn ballot_of(&self, subnet: SubnetId, validator: &PublicKey) -> Option<&Ballot> {
+        match subnet {
+            SubnetId::ROOT => self.ballots.get(validator),
+            _ => self.subnet_ballots.get(&(subnet, *validator)),
+        }
+    }
+
+    /// What validators say about miners of a subnet, in ascending order of their keys.
+    pub(crate) fn ballots_of(&self, subnet: SubnetId) -> BTreeMap<PublicKey, &Ballot> {
+        let root = self.ballots.iter().filter(|_| subnet == SubnetId::ROOT);
+        let others = self.subnet_ballots.range(of_subnet(subnet));
+        root.map(|(&key, own)| (key, own)).chain(others.map(|(&(_, key), own)| (key, own))).collect()
+    }
+
+    /// Ends an epoch in what validators say about miners of a subnet.
+    pub(crate) fn end_ballots(&mut self, subnet: SubnetId, ended: Epoch, consensus: Option<&Consensus>) {
+        match subnet {
+            SubnetId::ROOT => {
+                self.ballots.iter_mut().for_each(|(key, own)| own.end_epoch(key, ended, consensus))
+            }
+            _ => {
+                let own = self.subnet_ballots.range_mut(of_subnet(subnet));
+                own.for_each(|((_, key), own)| own.end_epoch(key, ended, consensus));
+            }
+        }
+    }
+
+    pub(crate) fn ballot_mut(&mut self, subnet: SubnetId, validator: PublicKey) -> &mut Ballot {
+        match subnet {
+            SubnetId::ROOT => self.ballots.entry(validator).or_default(),
+            _ => self.subnet_ballots.entry((subnet, validator)).or_default(),
+        }
+    }
+
+    /// Validators with a say in a subnet: of those of the next block those with the greatest power.
+    pub fn permitted(&self, subnet: SubnetId) -> ValidatorSet {
+        let permits = usize::try_from(self.parameters_of(subnet).validator_permits);
+        match permits {
+            Ok(0) | Err(_) => self.validators().clone(),
+            Ok(permits) => self.validators.greatest(permits),
+        }
     }
 
     /// What a miner computes with and whether it is there, if it ever named devices.
@@ -354,7 +497,8 @@ impl State {
 
     /// Whether the running epoch has an assignment, so that ending it changes something.
     pub fn has_work(&self) -> bool {
-        self.miners.values().any(|miner| miner.work != Work::default())
+        let places = self.miners.values().map(|miner| &miner.root).chain(self.places.values());
+        places.into_iter().any(|place| place.work != Work::default())
     }
 
     /// Every record, in ascending order of the keys.
@@ -393,6 +537,11 @@ impl State {
         let expected = self.supply.total();
         if got == u128::from(expected) { Ok(()) } else { Err(Reason::Supply { expected, got }) }
     }
+}
+
+/// Keys of a subnet's accounts.
+fn of_subnet(subnet: SubnetId) -> RangeInclusive<(SubnetId, PublicKey)> {
+    (subnet, PublicKey([0; 32]))..=(subnet, PublicKey([u8::MAX; 32]))
 }
 
 fn grown(tree: Tree, records: impl Iterator<Item = Record>) -> Tree {

@@ -8,7 +8,7 @@ use assay_proto::client::{Client as Rpc, ClientOptions};
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::report::EpochReport;
 use assay_proto::transaction::{Body, RegisterModel, Transaction};
-use assay_proto::{ChainId, ModelId, PublicKey, SecretKey};
+use assay_proto::{ChainId, ModelId, PublicKey, SecretKey, SubnetId};
 use assay_prover::service::{Miner, MinerConfig, Registration, register};
 use assay_prover::worker::Worker;
 use assay_validator::Node;
@@ -94,6 +94,7 @@ impl Network {
             name: name.to_owned(),
             verifying_key,
             proof_system: key.system(),
+            subnet: SubnetId::ROOT,
         };
         let transaction = Transaction { nonce: 1, body: Body::RegisterModel(body) };
         let rpc = Rpc::connect(&endpoint, ClientOptions::default()).await?;

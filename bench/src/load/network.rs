@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use assay_proto::client::{Client, ClientOptions};
 use assay_proto::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transaction};
-use assay_proto::{Canonical, ChainId, Height, SecretKey};
+use assay_proto::{Canonical, ChainId, Height, SecretKey, SubnetId};
 use assay_validator::config::PeerConfig;
 use assay_validator::{Config, Node, begin_signing};
 use tokio::sync::oneshot;
@@ -134,6 +134,7 @@ impl Network {
             name: stock.name.clone(),
             verifying_key: stock.verifying_key.clone(),
             proof_system: ProofSystem::Groth16,
+            subnet: SubnetId::ROOT,
         };
         let model = Transaction { nonce: 1, body: Body::RegisterModel(body) };
         client.submit(&validator(0).sign(&self.chain, model)).await.context("the model")?;

@@ -8,10 +8,11 @@ use assay_proto::job::{Job, Output, Proof, Tier};
 use assay_proto::record::RecordProof;
 use assay_proto::report::EpochReport;
 use assay_proto::scores::RevealScores;
+use assay_proto::subnet::{VoteParameter, WeighSubnets};
 use assay_proto::transaction::{
     Body, Burn, Devices, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
 };
-use assay_proto::{Canonical, Epoch, JobId, ModelId, ProtoError, PublicKey, limits, wire};
+use assay_proto::{Canonical, Epoch, JobId, ModelId, ProtoError, PublicKey, SubnetId, limits, wire};
 use prost::Message;
 
 use crate::samples;
@@ -96,6 +97,7 @@ fn model(name: &str, key: usize) -> Transaction {
         name: name.into(),
         verifying_key: vec![0; key],
         proof_system: ProofSystem::Groth16,
+        subnet: SubnetId::ROOT,
     };
     Transaction { nonce: 1, body: Body::RegisterModel(body) }
 }
@@ -418,7 +420,71 @@ fn a_commitment_is_of_its_chain_its_committer_and_every_part_of_the_scores() {
     others.push(of(&RevealScores { epoch: Epoch(8), ..scores.clone() }));
     others.push(of(&RevealScores { salt: [6; 32], ..scores.clone() }));
     others.push(of(&RevealScores { scores: vec![scores.scores[0]], ..scores.clone() }));
+    others.push(of(&RevealScores { subnet: SubnetId::ROOT, ..scores.clone() }));
     assert!(!others.contains(&of(&scores)));
+}
+
+#[test]
+fn a_subnet_is_bounded_and_has_one_form() {
+    let sample = samples::transactions().into_iter().find_map(|transaction| match transaction.body {
+        Body::RegisterSubnet(body) => Some(body),
+        _ => None,
+    });
+    let sample = Body::RegisterSubnet(sample.unwrap());
+    let with = |change: &dyn Fn(&mut wire::RegisterSubnet)| {
+        broken_body(sample.clone(), |body| match body {
+            wire::transaction::Body::RegisterSubnet(subnet) => change(subnet),
+            _ => panic!("no subnet"),
+        })
+    };
+    assert!(matches!(with(&|subnet| subnet.task.clear()), ProtoError::Text { .. }));
+    assert!(matches!(with(&|subnet| subnet.model_ids.swap(0, 1)), ProtoError::NotCanonical { .. }));
+    let many = with(&|subnet| subnet.model_ids = vec![vec![1; 32]; limits::SUBNET_MODELS + 1]);
+    assert!(matches!(many, ProtoError::TooMany { what: "models of a subnet", .. }));
+    assert!(matches!(with(&|subnet| subnet.numbers.swap(0, 1)), ProtoError::NotCanonical { .. }));
+    let many = with(&|subnet| subnet.numbers = vec![subnet.numbers[0].clone(); limits::SUBNET_NUMBERS + 1]);
+    assert!(matches!(many, ProtoError::TooMany { what: "numbers of a subnet", .. }));
+    // The chain's own, and none at all.
+    for name in ["fee", "kapa"] {
+        let other = with(&|subnet| subnet.numbers[0].name = name.into());
+        assert!(matches!(other, ProtoError::Text { .. }), "{other}");
+    }
+    assert!(matches!(with(&|subnet| subnet.proof_system = Some(9)), ProtoError::UnknownValue { .. }));
+    assert!(Parameters::OF_SUBNETS.len() <= limits::SUBNET_NUMBERS);
+    let named = Parameters::OF_SUBNETS.iter().chain(Parameters::FIXED);
+    assert!(named.into_iter().all(|name| Parameters::NAMES.contains(name)));
+}
+
+#[test]
+fn weights_of_subnets_are_bounded_in_number_order_and_range() {
+    let weights = vec![(SubnetId(0), 1), (SubnetId(3), u16::MAX)];
+    let with = |change: &dyn Fn(&mut wire::WeighSubnets)| {
+        broken_body(Body::WeighSubnets(WeighSubnets { weights: weights.clone() }), |body| match body {
+            wire::transaction::Body::WeighSubnets(body) => change(body),
+            _ => panic!("no weights"),
+        })
+    };
+    for weight in [0, 65_536] {
+        let other = with(&|body| body.weights[0].weight = weight);
+        assert!(matches!(other, ProtoError::OutOfRange { what: "weight of a subnet", .. }));
+    }
+    assert!(matches!(with(&|body| body.weights.swap(0, 1)), ProtoError::NotCanonical { .. }));
+    let many = with(&|body| body.weights = vec![body.weights[0]; limits::SUBNETS + 2]);
+    assert!(matches!(many, ProtoError::TooMany { what: "weights of subnets", .. }));
+}
+
+#[test]
+fn a_vote_names_a_number_of_the_rules() {
+    let vote = VoteParameter { number: samples::number("fee", 7) };
+    let with = |change: &dyn Fn(&mut wire::VoteParameter)| {
+        broken_body(Body::VoteParameter(vote.clone()), |body| match body {
+            wire::transaction::Body::VoteParameter(body) => change(body),
+            _ => panic!("no vote"),
+        })
+    };
+    let other = with(&|body| body.number.as_mut().unwrap().name = "fees".into());
+    assert!(matches!(other, ProtoError::Text { .. }));
+    assert!(matches!(with(&|body| body.number = None), ProtoError::Missing { .. }));
 }
 
 #[test]

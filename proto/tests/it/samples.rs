@@ -9,14 +9,16 @@ use assay_proto::hold::{Hold, Release, ReleaseReason};
 use assay_proto::job::{Job, Output, Proof, Tier};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
-use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
+use assay_proto::report::{EpochReport, MinerEpoch, SubnetEpoch, ValidatorEpoch};
 use assay_proto::scores::{CommitScores, RevealScores};
+use assay_proto::subnet::{Number, RegisterSubnet, VoteParameter, WeighSubnets};
 use assay_proto::transaction::{
     Body, Burn, Devices, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
 };
 use assay_proto::vote::{Equivocation, Proposal, Vote, VoteKind};
 use assay_proto::{
     BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey, Root, SecretKey, Signature, Signed,
+    SubnetId,
 };
 
 pub fn chain() -> ChainId {
@@ -68,6 +70,7 @@ pub fn transactions() -> Vec<Transaction> {
             name: "lenet5".into(),
             verifying_key: vec![1, 2, 3],
             proof_system: ProofSystem::Groth16,
+            subnet: SubnetId(3),
         }),
         Body::RegisterMiner(RegisterMiner {
             endpoint: "http://127.0.0.1:9000".into(),
@@ -83,6 +86,15 @@ pub fn transactions() -> Vec<Transaction> {
         Body::Unlock(Lock { purpose: Purpose::Escrow, amount: u64::MAX }),
         Body::CommitScores(commitment()),
         Body::RevealScores(scores()),
+        Body::RegisterSubnet(RegisterSubnet {
+            task: "digits".into(),
+            models: vec![ModelId([6; 32]), ModelId([7; 32])],
+            proof_system: Some(ProofSystem::Groth16),
+            labelled: true,
+            numbers: vec![number("kappa", 40_000), number("miner_slots", 8)],
+        }),
+        Body::WeighSubnets(WeighSubnets { weights: vec![(SubnetId::ROOT, 1), (SubnetId(3), u16::MAX)] }),
+        Body::VoteParameter(VoteParameter { number: number("fee", 7) }),
         Body::Challenged(challenged()),
         Body::Hold(Hold { job: key(1).sign(&chain(), job()).into_envelope() }),
         Body::Release(Release { client: key(1).public_key(), nonce: 5, reason: ReleaseReason::MinersFailed }),
@@ -112,11 +124,16 @@ pub fn challenged() -> Challenged {
 
 pub fn scores() -> RevealScores {
     let scores = vec![(PublicKey([2; 32]), 1), (PublicKey([4; 32]), u16::MAX)];
-    RevealScores { epoch: Epoch(7), scores, salt: [5; 32] }
+    RevealScores { epoch: Epoch(7), scores, salt: [5; 32], subnet: SubnetId(3) }
 }
 
 pub fn commitment() -> CommitScores {
-    CommitScores { epoch: Epoch(7), commitment: scores().commitment(&chain(), &key(3).public_key()) }
+    let commitment = scores().commitment(&chain(), &key(3).public_key());
+    CommitScores { epoch: Epoch(7), commitment, subnet: SubnetId(3) }
+}
+
+pub fn number(name: &str, value: u64) -> Number {
+    Number { name: name.into(), value }
 }
 
 pub fn signed_transactions() -> Vec<Signed<Transaction>> {
@@ -213,10 +230,17 @@ pub fn report() -> EpochReport {
     EpochReport {
         epoch: Epoch(1),
         height: Height(10),
-        emission: 101,
+        emission: 201,
         scored: true,
         miners: vec![miner],
         validators: vec![validator],
+        subnets: vec![SubnetEpoch {
+            subnet: SubnetId(3),
+            emission: 100,
+            scored: false,
+            miners: vec![miner],
+            validators: vec![validator],
+        }],
     }
 }
 

@@ -189,6 +189,8 @@ impl Session {
         let (job, id) = (self.admitted.job.value(), self.admitted.id);
         let client = self.admitted.job.signer();
         let nonces = state.client(&client);
+        let subnet = state.subnet_of(&job.model_id);
+        let reputation = |miner| state.place(subnet, miner).map_or(0, |place| place.reputation_ppm);
         let open =
             |miner| nonces.is_none_or(|nonces| nonces.check_attempt(client, job.nonce, id, miner).is_ok());
         state
@@ -205,7 +207,7 @@ impl Session {
             .map(|(key, miner)| Candidate {
                 miner: *key,
                 endpoint: miner.endpoint.clone(),
-                reputation_ppm: miner.reputation_ppm,
+                reputation_ppm: reputation(key),
             })
             .collect()
     }

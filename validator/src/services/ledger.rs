@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Context, READER_TIMEOUT, STREAM_BUFFER, blocking, deliver, snapshot, while_wanted};
+use super::{Context, READER_TIMEOUT, STREAM_BUFFER, blocking, deliver, snapshot, subnets, while_wanted};
 use crate::application::Application;
 use crate::error::Error;
 use crate::mempool::Outcome;
@@ -84,7 +84,9 @@ impl LedgerRpc for Ledger {
             nonce: account.nonce,
             held: state.holds(&key).map_or(0, |holds| u64::try_from(holds.total()).unwrap_or(u64::MAX)),
             job_nonce: state.client(&key).map_or(0, |jobs| jobs.latest()).max(taken),
-            miner: state.miner(&key).map(|miner| miner_record(miner, state.availability(&key))),
+            miner: state
+                .miner(&key)
+                .map(|miner| miner_record(miner, state.earned(&key), state.availability(&key))),
             locks: state
                 .locks()
                 .filter(|((_, owner), _)| *owner == key)
@@ -137,6 +139,16 @@ impl LedgerRpc for Ledger {
         });
         let report = report.await?.ok_or(Error::NotFound("ended epoch"))?;
         Ok(Response::new(wire::GetEpochReportResponse { report: Some((&report).into()) }))
+    }
+
+    async fn list_subnets(
+        &self,
+        request: Request<wire::ListSubnetsRequest>,
+    ) -> Result<Response<wire::ListSubnetsResponse>, Status> {
+        let _call = self.context.enter(&request)?;
+        let state = self.context.application.state();
+        let list = blocking(move || Ok(subnets::list(&state))).await?;
+        Ok(Response::new((&list).into()))
     }
 
     async fn prove_record(
@@ -219,13 +231,13 @@ fn point(state: &State) -> wire::BlockPoint {
     wire::BlockPoint { height: state.head().height.0, block_hash: state.head().hash.to_vec() }
 }
 
-fn miner_record(miner: &Miner, availability: Option<&Availability>) -> wire::MinerRecord {
+fn miner_record(miner: &Miner, earned: u64, availability: Option<&Availability>) -> wire::MinerRecord {
     let devices = availability.map_or_else(Devices::default, |availability| availability.devices);
     wire::MinerRecord {
         endpoint: miner.endpoint.clone(),
         model_ids: miner.models.iter().map(|id| id.to_vec()).collect(),
-        reputation_ppm: miner.reputation_ppm,
-        earned: miner.earned,
+        reputation_ppm: miner.root.reputation_ppm,
+        earned,
         device_class: devices.class,
         devices: devices.count,
     }

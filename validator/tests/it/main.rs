@@ -16,4 +16,5 @@ mod services;
 mod simulation;
 mod snapshot;
 mod store;
+mod subnets;
 mod support;

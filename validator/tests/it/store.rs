@@ -103,6 +103,22 @@ fn a_newer_schema_is_refused_even_with_column_families_unknown_here() {
 }
 
 #[test]
+fn a_database_from_before_subnets_is_taken_as_it_is() {
+    let chain = Chain::new();
+    decide(&chain, 1..=1);
+    let root = Store::open(&data(&chain), &chain.genesis).expect("opens").1.root();
+    let db = raw(&data(&chain));
+    db.put_cf(db.cf_handle("meta").expect("meta"), schema::META_SCHEMA, 1u32.to_be_bytes()).expect("writes");
+    drop(db);
+    let (store, state) = Store::open(&data(&chain), &chain.genesis).expect("migrated");
+    drop(store);
+    assert_eq!(state.root(), root);
+    let db = raw(&data(&chain));
+    let version = db.get_cf(db.cf_handle("meta").expect("meta"), schema::META_SCHEMA).expect("reads");
+    assert_eq!(version.as_deref(), Some(schema::SCHEMA.to_be_bytes().as_slice()));
+}
+
+#[test]
 fn the_database_of_another_chain_is_refused() {
     let mut chain = Chain::new();
     decide(&chain, 1..=1);

@@ -12,7 +12,7 @@ use assay_proto::job::Job;
 use assay_proto::transaction::{
     Body, Devices, ProofSystem, RegisterMiner, RegisterModel, Transaction, Transfer,
 };
-use assay_proto::{ChainId, PublicKey, SecretKey, Signed};
+use assay_proto::{ChainId, PublicKey, SecretKey, Signed, SubnetId};
 use assay_validator::config::{BrokerConfig, Config, EngineConfig};
 use assay_validator::{Error, Node};
 use model::TestModel;
@@ -26,6 +26,8 @@ pub struct Chain {
     pub client: SecretKey,
     pub genesis: Genesis,
     pub model: TestModel,
+    /// Where the model is served.
+    pub subnet: SubnetId,
     pub dir: tempfile::TempDir,
 }
 
@@ -45,7 +47,7 @@ impl Chain {
             classes: Vec::new(),
         };
         let dir = tempfile::tempdir().expect("a folder");
-        Self { validator, client, genesis, model: TestModel::new(), dir }
+        Self { validator, client, genesis, model: TestModel::new(), subnet: SubnetId::ROOT, dir }
     }
 
     pub fn chain_id(&self) -> &ChainId {
@@ -90,6 +92,7 @@ impl Chain {
             name: "sum".to_owned(),
             verifying_key: self.model.key_bytes().to_vec(),
             proof_system: ProofSystem::Groth16,
+            subnet: self.subnet,
         };
         self.sign(&self.validator, nonce, Body::RegisterModel(body))
     }

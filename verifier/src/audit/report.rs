@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use assay_proto::PublicKey;
-use assay_proto::report::{EpochReport, MinerEpoch};
+use assay_proto::report::{EpochReport, MinerEpoch, SubnetEpoch, ValidatorEpoch};
 use serde_json::{Value, json};
 
 use super::{AuditError, AuditReport};
@@ -86,10 +86,31 @@ pub fn render_epoch(epoch: &EpochReport) -> String {
 }
 
 fn write_epoch(text: &mut String, epoch: &EpochReport) -> std::fmt::Result {
-    let EpochReport { epoch: number, height, emission, scored, miners, validators } = epoch;
-    let by = if *scored { "the scores of validators" } else { "verified work" };
+    let EpochReport { epoch: number, height, emission, scored, miners, validators, subnets } = epoch;
     let minted = epoch.minted();
-    writeln!(text, "epoch {number}, height {height}: {minted} of {emission} minted, shared by {by}")?;
+    writeln!(
+        text,
+        "epoch {number}, height {height}: {minted} of {emission} minted, shared by {}",
+        by(*scored)
+    )?;
+    write_rows(text, *scored, miners, validators)?;
+    for SubnetEpoch { subnet, emission, scored, miners, validators } in subnets {
+        writeln!(text, "subnet {subnet}, {emission} of it, shared by {}", by(*scored))?;
+        write_rows(text, *scored, miners, validators)?;
+    }
+    writeln!(text)
+}
+
+fn by(scored: bool) -> &'static str {
+    if scored { "the scores of validators" } else { "verified work" }
+}
+
+fn write_rows(
+    text: &mut String,
+    scored: bool,
+    miners: &[MinerEpoch],
+    validators: &[ValidatorEpoch],
+) -> std::fmt::Result {
     writeln!(
         text,
         "{:<18} {:>8} {:>7} {:>5} {:>6} {:>9} {:>8} {:>10} {:>9} {:>9} {:>14}",
@@ -110,7 +131,7 @@ fn write_epoch(text: &mut String, epoch: &EpochReport) -> std::fmt::Result {
         let (quality, reputation) = (fraction(row.quality_ppm), fraction(row.reputation_ppm));
         let available = fraction(row.availability_ppm);
         let (miner, incentive) = (short(&row.miner), fraction(row.incentive_ppm));
-        let consensus = if *scored { fraction(row.consensus_ppm) } else { "-".to_owned() };
+        let consensus = if scored { fraction(row.consensus_ppm) } else { "-".to_owned() };
         writeln!(
             text,
             "{miner:<18} {verified:>8} {invalid:>7} {late:>5} {absent:>6} {available:>9} {quality:>8} {reputation:>10} \
@@ -132,7 +153,7 @@ fn write_epoch(text: &mut String, epoch: &EpochReport) -> std::fmt::Result {
             row.power, row.reward
         )?;
     }
-    writeln!(text)
+    Ok(())
 }
 
 /// Enough of a key to tell it from others at a glance.
@@ -205,7 +226,22 @@ pub fn epoch_json(report: &EpochReport) -> Value {
         "emission": report.emission,
         "minted": report.minted(),
         "shared_by": if report.scored { "scores" } else { "work" },
-        "miners": report.miners.iter().map(|row| json!({
+        "miners": miners_json(&report.miners),
+        "validators": validators_json(&report.validators),
+        "subnets": report.subnets.iter().map(|row| json!({
+            "subnet": row.subnet.0,
+            "emission": row.emission,
+            "minted": row.minted(),
+            "shared_by": if row.scored { "scores" } else { "work" },
+            "miners": miners_json(&row.miners),
+            "validators": validators_json(&row.validators),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn miners_json(rows: &[MinerEpoch]) -> Vec<Value> {
+    let row = |row: &MinerEpoch| {
+        json!({
             "miner": row.miner.to_string(),
             "verified": row.verified,
             "invalid": row.invalid,
@@ -221,14 +257,21 @@ pub fn epoch_json(report: &EpochReport) -> Value {
             "consensus_ppm": row.consensus_ppm,
             "incentive_ppm": row.incentive_ppm,
             "reward": row.reward,
-        })).collect::<Vec<_>>(),
-        "validators": report.validators.iter().map(|row| json!({
+        })
+    };
+    rows.iter().map(row).collect()
+}
+
+fn validators_json(rows: &[ValidatorEpoch]) -> Vec<Value> {
+    let row = |row: &ValidatorEpoch| {
+        json!({
             "validator": row.validator.to_string(),
             "power": row.power,
             "revealed": row.revealed,
             "trust_ppm": row.trust_ppm,
             "dividend_ppm": row.dividend_ppm,
             "reward": row.reward,
-        })).collect::<Vec<_>>(),
-    })
+        })
+    };
+    rows.iter().map(row).collect()
 }

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use assay_proto::genesis::Genesis;
 use assay_proto::transaction::Purpose;
-use assay_proto::{Height, ModelId, PublicKey};
+use assay_proto::{Height, ModelId, PublicKey, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{Account, Head, KeyDigest, Miner, Model, Offender, State, Supply};
+use super::{Account, Head, KeyDigest, Miner, Model, Offender, Place, State, Supply};
 use crate::challenge::Availability;
 use crate::error::Reason;
+use crate::governance::Governance;
 use crate::holds::Holds;
 use crate::jobs::ClientJobs;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
 use crate::scores::Ballot;
+use crate::subnets::{Subnet, Weights};
 
 /// One entry of a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,18 @@ pub enum Record {
     Holds(PublicKey, Holds),
     /// Bytes of a verifying key.
     Key(KeyDigest, Arc<[u8]>),
+    /// A subnet beside the root.
+    Subnet(SubnetId, Subnet),
+    /// What a miner is in one.
+    Place(SubnetId, PublicKey, Place),
+    /// What a validator says about miners of one.
+    SubnetBallot(SubnetId, PublicKey, Ballot),
+    /// The subnet of a model that is not in the root.
+    Membership(ModelId, SubnetId),
+    /// What a validator wants of the subnets.
+    Weights(PublicKey, Weights),
+    /// Votes on the numbers of the rules.
+    Governance(Governance),
 }
 
 /// Why stored records are not a state.
@@ -87,6 +101,12 @@ const STAKE: u8 = 10;
 const COLLATERAL: u8 = 11;
 const ESCROW: u8 = 12;
 const BALLOT: u8 = 13;
+const SUBNET: u8 = 14;
+const PLACE: u8 = 15;
+const SUBNET_BALLOT: u8 = 16;
+const MEMBERSHIP: u8 = 17;
+const WEIGHTS: u8 = 18;
+const GOVERNANCE: u8 = 19;
 const AVAILABILITY: u8 = 20;
 const HOLDS: u8 = 21;
 
@@ -109,6 +129,10 @@ pub enum Kind {
     Escrow,
     /// What a validator says about miners.
     Ballot,
+    /// The subnet of a model that is not in the root.
+    Membership,
+    /// What a validator wants of the subnets.
+    Weights,
     /// What a miner computes with, and whether it is there.
     Availability,
     /// Prices of a client's jobs that are locked.
@@ -117,7 +141,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, with their names.
-    pub const NAMES: [(&'static str, Self); 10] = [
+    pub const NAMES: [(&'static str, Self); 12] = [
         ("account", Self::Account),
         ("model", Self::Model),
         ("miner", Self::Miner),
@@ -126,6 +150,8 @@ impl Kind {
         ("collateral", Self::Collateral),
         ("escrow", Self::Escrow),
         ("ballot", Self::Ballot),
+        ("membership", Self::Membership),
+        ("weights", Self::Weights),
         ("availability", Self::Availability),
         ("holds", Self::Holds),
     ];
@@ -141,11 +167,44 @@ impl Kind {
             Self::Collateral => COLLATERAL,
             Self::Escrow => ESCROW,
             Self::Ballot => BALLOT,
+            Self::Membership => MEMBERSHIP,
+            Self::Weights => WEIGHTS,
             Self::Availability => AVAILABILITY,
             Self::Holds => HOLDS,
         };
         [&[tag], &id[..]].concat()
     }
+
+    /// The key of the record with this id in a subnet, for what is kept of each: miners and ballots.
+    pub fn in_subnet(self, subnet: SubnetId, id: &[u8; 32]) -> Option<Vec<u8>> {
+        match self {
+            _ if subnet == SubnetId::ROOT => Some(self.key(id)),
+            Self::Miner => Some(in_subnet(PLACE, subnet, id)),
+            Self::Ballot => Some(in_subnet(SUBNET_BALLOT, subnet, id)),
+            _ => None,
+        }
+    }
+
+    /// The key of a subnet's record.
+    pub fn subnet(subnet: SubnetId) -> Vec<u8> {
+        in_subnet(SUBNET, subnet, &[])
+    }
+
+    /// The key of the record of votes on the numbers of the rules.
+    pub fn votes() -> Vec<u8> {
+        vec![GOVERNANCE]
+    }
+}
+
+/// `tag || subnet || id`, the subnet in 8 bytes, big-endian.
+fn in_subnet(tag: u8, subnet: SubnetId, id: &[u8]) -> Vec<u8> {
+    [&[tag], &subnet.0.to_be_bytes()[..], id].concat()
+}
+
+/// Subnet and account of such a key after its tag.
+fn split(id: &[u8]) -> Option<(SubnetId, PublicKey)> {
+    let (subnet, id) = id.split_first_chunk::<8>()?;
+    Some((SubnetId(u64::from_be_bytes(*subnet)), PublicKey::try_from(id).ok()?))
 }
 
 impl Record {
@@ -169,6 +228,12 @@ impl Record {
             Self::Lock(Purpose::Collateral, owner, _) => tagged(COLLATERAL, &owner.0),
             Self::Lock(Purpose::Escrow, owner, _) => tagged(ESCROW, &owner.0),
             Self::Ballot(id, _) => tagged(BALLOT, &id.0),
+            Self::Subnet(id, _) => in_subnet(SUBNET, *id, &[]),
+            Self::Place(subnet, id, _) => in_subnet(PLACE, *subnet, &id.0),
+            Self::SubnetBallot(subnet, id, _) => in_subnet(SUBNET_BALLOT, *subnet, &id.0),
+            Self::Membership(id, _) => tagged(MEMBERSHIP, &id.0),
+            Self::Weights(id, _) => tagged(WEIGHTS, &id.0),
+            Self::Governance(_) => vec![GOVERNANCE],
             Self::Availability(id, _) => tagged(AVAILABILITY, &id.0),
             Self::Holds(id, _) => tagged(HOLDS, &id.0),
         }
@@ -191,6 +256,12 @@ impl Record {
             Self::Availability(_, value) => encode(value),
             Self::Holds(_, value) => encode(value),
             Self::Key(_, bytes) => bytes.to_vec(),
+            Self::Subnet(_, value) => encode(value),
+            Self::Place(_, _, value) => encode(value),
+            Self::SubnetBallot(_, _, value) => encode(value),
+            Self::Membership(_, value) => encode(value),
+            Self::Weights(_, value) => encode(value),
+            Self::Governance(value) => encode(value),
         }
     }
 
@@ -203,12 +274,13 @@ impl Record {
     pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, RecordError> {
         let unknown = || RecordError::Key(name(key));
         let (&tag, id) = key.split_first().ok_or_else(unknown)?;
-        if matches!(tag, HEAD | SUPPLY | STAKE_POWER | REGISTRATIONS) {
+        if matches!(tag, HEAD | SUPPLY | STAKE_POWER | REGISTRATIONS | GOVERNANCE) {
             return match (tag, id) {
                 (HEAD, []) => Ok(Self::Head(decode(key, value)?)),
                 (SUPPLY, []) => Ok(Self::Supply(decode(key, value)?)),
                 (STAKE_POWER, []) => Ok(Self::StakePower(decode(key, value)?)),
                 (REGISTRATIONS, []) => Ok(Self::Registrations(decode(key, value)?)),
+                (GOVERNANCE, []) => Ok(Self::Governance(decode(key, value)?)),
                 _ => Err(unknown()),
             };
         }
@@ -217,8 +289,22 @@ impl Record {
             let id = |bytes: &[u8]| PublicKey::try_from(bytes).map_err(|_| unknown());
             return Ok(Self::Lock(Purpose::Stake(id(validator)?), id(owner)?, decode(key, value)?));
         }
+        if tag == SUBNET {
+            let id = id.try_into().map_err(|_| unknown())?;
+            return Ok(Self::Subnet(SubnetId(u64::from_be_bytes(id)), decode(key, value)?));
+        }
+        if tag == PLACE {
+            let (subnet, id) = split(id).ok_or_else(unknown)?;
+            return Ok(Self::Place(subnet, id, decode(key, value)?));
+        }
+        if tag == SUBNET_BALLOT {
+            let (subnet, id) = split(id).ok_or_else(unknown)?;
+            return Ok(Self::SubnetBallot(subnet, id, decode(key, value)?));
+        }
         let id: [u8; 32] = id.try_into().map_err(|_| unknown())?;
         match tag {
+            MEMBERSHIP => Ok(Self::Membership(ModelId(id), decode(key, value)?)),
+            WEIGHTS => Ok(Self::Weights(PublicKey(id), decode(key, value)?)),
             ACCOUNT => Ok(Self::Account(PublicKey(id), decode(key, value)?)),
             MODEL => Ok(Self::Model(ModelId(id), decode(key, value)?)),
             MINER => Ok(Self::Miner(PublicKey(id), decode(key, value)?)),
@@ -263,7 +349,20 @@ pub(super) fn all(state: &State) -> impl Iterator<Item = Record> + '_ {
     let first = single.into_iter().chain(accounts).chain(models).chain(miners).chain(clients).chain(keys);
     let availability = state.availability.iter().map(|(&id, value)| Record::Availability(id, value.clone()));
     let holds = state.holds.iter().map(|(&id, value)| Record::Holds(id, value.clone()));
-    first.chain(offenders).chain(numbers).chain(locks).chain(ballots).chain(availability).chain(holds)
+    let first = first.chain(offenders).chain(numbers).chain(locks).chain(ballots);
+    first.chain(of_subnets(state)).chain(availability).chain(holds)
+}
+
+/// Records that a chain without votes and without subnets beside the root has none of.
+fn of_subnets(state: &State) -> impl Iterator<Item = Record> + '_ {
+    let subnets = state.subnets.iter().map(|(&id, value)| Record::Subnet(id, value.clone()));
+    let places = state.places.iter().map(|(&(subnet, id), value)| Record::Place(subnet, id, value.clone()));
+    let ballots = state.subnet_ballots.iter();
+    let ballots = ballots.map(|(&(subnet, id), value)| Record::SubnetBallot(subnet, id, value.clone()));
+    let memberships = state.memberships.iter().map(|(&id, &value)| Record::Membership(id, value));
+    let weights = state.weights.iter().map(|(&id, value)| Record::Weights(id, value.clone()));
+    let governance = state.governance.iter().map(|voted| Record::Governance(voted.clone()));
+    subnets.chain(places).chain(ballots).chain(memberships).chain(weights).chain(governance)
 }
 
 /// The record under a key.
@@ -274,12 +373,29 @@ pub(super) fn find(state: &State, key: &[u8]) -> Option<Record> {
         (SUPPLY, []) => return Some(Record::Supply(state.supply)),
         (STAKE_POWER, []) => return Some(Record::StakePower(state.stake_power.clone())),
         (REGISTRATIONS, []) => return Some(Record::Registrations(state.registrations)),
+        (GOVERNANCE, []) => return state.governance.clone().map(Record::Governance),
         _ => {}
     }
     if tag == STAKE {
         let (validator, owner) = id.split_at_checked(32)?;
         let (purpose, owner) = (Purpose::Stake(validator.try_into().ok()?), PublicKey::try_from(owner).ok()?);
         return state.lock(purpose, owner).map(|value| Record::Lock(purpose, owner, value.clone()));
+    }
+    match tag {
+        SUBNET => {
+            let id = SubnetId(u64::from_be_bytes(id.try_into().ok()?));
+            return state.subnets.get(&id).map(|value| Record::Subnet(id, value.clone()));
+        }
+        PLACE => {
+            let (subnet, id) = split(id)?;
+            return state.places.get(&(subnet, id)).map(|value| Record::Place(subnet, id, value.clone()));
+        }
+        SUBNET_BALLOT => {
+            let (subnet, id) = split(id)?;
+            let value = state.subnet_ballots.get(&(subnet, id))?;
+            return Some(Record::SubnetBallot(subnet, id, value.clone()));
+        }
+        _ => {}
     }
     let id: [u8; 32] = id.try_into().ok()?;
     let account = PublicKey(id);
@@ -294,6 +410,10 @@ pub(super) fn find(state: &State, key: &[u8]) -> Option<Record> {
         COLLATERAL => lock(Purpose::Collateral),
         ESCROW => lock(Purpose::Escrow),
         BALLOT => state.ballots.get(&account).map(|value| Record::Ballot(account, value.clone())),
+        MEMBERSHIP => {
+            state.memberships.get(&ModelId(id)).map(|&value| Record::Membership(ModelId(id), value))
+        }
+        WEIGHTS => state.weights.get(&account).map(|value| Record::Weights(account, value.clone())),
         AVAILABILITY => {
             state.availability(&account).map(|value| Record::Availability(account, value.clone()))
         }
@@ -325,6 +445,18 @@ pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
     let locks = changed(&old.locks, &new.locks);
     records.extend(locks.map(|(&(purpose, id), value)| Record::Lock(purpose, id, value.clone())));
     records.extend(changed(&old.ballots, &new.ballots).map(|(&id, value)| Record::Ballot(id, value.clone())));
+    records.extend(changed(&old.subnets, &new.subnets).map(|(&id, value)| Record::Subnet(id, value.clone())));
+    let places = changed(&old.places, &new.places);
+    records.extend(places.map(|(&(subnet, id), value)| Record::Place(subnet, id, value.clone())));
+    let ballots = changed(&old.subnet_ballots, &new.subnet_ballots);
+    records.extend(ballots.map(|(&(subnet, id), value)| Record::SubnetBallot(subnet, id, value.clone())));
+    let memberships = changed(&old.memberships, &new.memberships);
+    records.extend(memberships.map(|(&id, &value)| Record::Membership(id, value)));
+    records
+        .extend(changed(&old.weights, &new.weights).map(|(&id, value)| Record::Weights(id, value.clone())));
+    if old.governance != new.governance {
+        records.extend(new.governance.clone().map(Record::Governance));
+    }
     let availability = changed(&old.availability, &new.availability);
     records.extend(availability.map(|(&id, value)| Record::Availability(id, value.clone())));
     records.extend(changed(&old.holds, &new.holds).map(|(&id, value)| Record::Holds(id, value.clone())));
@@ -363,12 +495,23 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
             Record::Registrations(value) => registrations = Some(value),
             Record::Lock(purpose, id, value) => drop(state.locks.insert((purpose, id), value)),
             Record::Ballot(id, value) => drop(state.ballots.insert(id, value)),
+            Record::Subnet(id, value) => drop(state.subnets.insert(id, value)),
+            Record::Place(subnet, id, value) => drop(state.places.insert((subnet, id), value)),
+            Record::SubnetBallot(subnet, id, value) => {
+                drop(state.subnet_ballots.insert((subnet, id), value));
+            }
+            Record::Membership(id, value) => drop(state.memberships.insert(id, value)),
+            Record::Weights(id, value) => drop(state.weights.insert(id, value)),
+            Record::Governance(value) => state.governance = Some(value),
             Record::Availability(id, value) => drop(state.availability.insert(id, value)),
             Record::Holds(id, value) => drop(state.holds.insert(id, value)),
         }
     }
     state.stake_power = stake_power.ok_or(RecordError::Missing("power of stake"))?;
     state.registrations = registrations.ok_or(RecordError::Missing("price of places"))?;
+    if let Some(voted) = &state.governance {
+        state.set_parameters(voted.parameters(&state.genesis_block().parameters));
+    }
     state.set_head(head.ok_or(RecordError::Missing("head"))?);
     state.supply = supply.ok_or(RecordError::Missing("supply"))?;
     let registered: BTreeSet<KeyDigest> = state.models.values().map(|model| model.key).collect();

@@ -4,7 +4,7 @@ use assay_proto::job::Job;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::transaction::RegisterModel;
 use assay_proto::vote::Offence;
-use assay_proto::{Height, JobId, PublicKey, Signed};
+use assay_proto::{Height, JobId, PublicKey, Signed, SubnetId};
 
 use super::LoggedReceipt;
 use super::prepare::{Action, Judged, Prepared};
@@ -12,8 +12,10 @@ use crate::error::Reason;
 use crate::jobs::ClientJobs;
 use crate::proof::VerifyingKey;
 use crate::receipt::Judgement;
-use crate::state::{KeyCache, KeyDigest, Miner, Model, Offender, State};
-use crate::{accounts, challenge, epoch, holds, limits, locks, miners, receipt, scores, tiers};
+use crate::state::{KeyCache, KeyDigest, Model, Offender, Place, State};
+use crate::{
+    accounts, challenge, epoch, governance, holds, limits, locks, miners, receipt, scores, subnets, tiers,
+};
 
 /// The effect of a receipt.
 #[derive(Debug)]
@@ -64,6 +66,9 @@ fn fee(state: &State, action: &Action) -> u64 {
         | Action::Hold(_)
         | Action::Release(_) => 0,
         Action::RegisterModel(..)
+        | Action::RegisterSubnet(_)
+        | Action::WeighSubnets(_)
+        | Action::VoteParameter(_)
         | Action::RegisterMiner(_)
         | Action::Transfer(_)
         | Action::Burn(_)
@@ -87,6 +92,9 @@ fn perform(
         Action::Unlock(body) => locks::unlock(state, signer, body)?,
         Action::CommitScores(body) => scores::commit(state, signer, body)?,
         Action::RevealScores(body) => scores::reveal(state, signer, body)?,
+        Action::RegisterSubnet(body) => subnets::register(state, signer, body)?,
+        Action::WeighSubnets(body) => subnets::weigh(state, signer, body)?,
+        Action::VoteParameter(body) => governance::vote(state, signer, body)?,
         Action::Equivocation(offence) => remove_validator(state, offence)?,
         Action::Challenged(body, found) => challenge::note(state, signer, &body, &found)?,
         Action::Hold(job) => hold(state, signer, &job, keys)?,
@@ -107,7 +115,8 @@ fn register_model(
     if !state.validators().contains(&signer) {
         return Err(Reason::NotValidator(signer));
     }
-    let RegisterModel { model_id, name, verifying_key, proof_system } = body;
+    subnets::check_model(state, &body)?;
+    let RegisterModel { model_id, name, verifying_key, proof_system, subnet } = body;
     if key.system() != proof_system {
         return Err(Reason::KeySystem { expected: proof_system, got: key.system() });
     }
@@ -131,6 +140,9 @@ fn register_model(
     keys.insert(digest, key);
     state.keys.insert(digest, verifying_key.into());
     state.models.insert(model_id, Model { name, owner: signer, key: digest });
+    if subnet != SubnetId::ROOT {
+        state.memberships.insert(model_id, subnet);
+    }
     Ok(())
 }
 
@@ -218,9 +230,10 @@ fn settle(state: &mut State, signer: PublicKey, judged: &Judged, keys: &KeyCache
     }
     client_jobs.record(job.nonce, job_id, miner_key, settled);
     state.clients.insert(client, client_jobs);
-    let quality = epoch::quality_ppm(state.parameters(), evidence.proof_us);
-    if let Some(miner) = state.miners.get_mut(&miner_key) {
-        count(miner, verdict, quality, job.max_price);
+    let subnet = state.subnet_of(&job.model_id);
+    let quality = epoch::quality_ppm(&state.parameters_of(subnet), evidence.proof_us);
+    if let Some(place) = state.place_mut(subnet, &miner_key) {
+        count(place, verdict, quality, job.max_price);
     }
     Ok(Logged { job_id, miner: miner_key, verdict })
 }
@@ -243,9 +256,9 @@ fn check_parties(
     Ok(())
 }
 
-/// Counts an assignment in its miner's epoch. An invalid answer costs the reputation at once.
-fn count(miner: &mut Miner, verdict: Verdict, quality_ppm: u64, price: u64) {
-    let work = &mut miner.work;
+/// Counts an assignment in its miner's epoch, in the model's subnet. An invalid answer costs the reputation at once.
+fn count(place: &mut Place, verdict: Verdict, quality_ppm: u64, price: u64) {
+    let work = &mut place.work;
     let counter = match verdict {
         Verdict::Verified => &mut work.verified,
         Verdict::InvalidProof | Verdict::Malformed => &mut work.invalid,
@@ -256,9 +269,9 @@ fn count(miner: &mut Miner, verdict: Verdict, quality_ppm: u64, price: u64) {
     match verdict {
         Verdict::Verified => {
             work.quality_ppm_sum = work.quality_ppm_sum.saturating_add(quality_ppm);
-            miner.earned = miner.earned.saturating_add(price);
+            place.earned = place.earned.saturating_add(price);
         }
-        Verdict::InvalidProof | Verdict::Malformed => miner.reputation_ppm = 0,
+        Verdict::InvalidProof | Verdict::Malformed => place.reputation_ppm = 0,
         Verdict::Late | Verdict::Absent => {}
     }
 }

@@ -13,6 +13,7 @@ use assay_proto::job::{Job, Output, Proof};
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::signing::{Held, Payload};
+use assay_proto::subnet::{RegisterSubnet, VoteParameter, WeighSubnets};
 use assay_proto::transaction::{Body, Burn, Lock, RegisterMiner, RegisterModel, Transaction, Transfer};
 use assay_proto::vote::Offence;
 use assay_proto::{ChainId, Envelope, ModelId, PublicKey, Signed};
@@ -76,6 +77,12 @@ pub(super) enum Action {
     CommitScores(CommitScores),
     /// Nothing to find out ahead.
     RevealScores(RevealScores),
+    /// Nothing to find out ahead.
+    RegisterSubnet(RegisterSubnet),
+    /// Nothing to find out ahead.
+    WeighSubnets(WeighSubnets),
+    /// Nothing to find out ahead.
+    VoteParameter(VoteParameter),
     /// What the signatures in it say, and whether the sampled rows are right.
     Challenged(Box<Challenged>, Found),
     /// The job in it, opened.
@@ -263,6 +270,9 @@ fn open(state: &State, candidate: Candidate<'_>, held: &Held) -> Result<Opened<(
         Body::Unlock(body) => Content::Ready(Action::Unlock(body)),
         Body::CommitScores(body) => Content::Ready(Action::CommitScores(body)),
         Body::RevealScores(body) => Content::Ready(Action::RevealScores(body)),
+        Body::RegisterSubnet(body) => Content::Ready(Action::RegisterSubnet(body)),
+        Body::WeighSubnets(body) => Content::Ready(Action::WeighSubnets(body)),
+        Body::VoteParameter(body) => Content::Ready(Action::VoteParameter(body)),
         // Rows and large jobs are looked at for validators only.
         Body::Challenged(_) | Body::Hold(_) if !state.validators().contains(&signer) => {
             return Err(Reason::NotValidator(signer));

@@ -1,16 +1,16 @@
 //! One pass over a block's transactions, shared by whoever makes a block and whoever judges it.
 
-use assay_proto::Root;
 use assay_proto::block::BlockHeader;
-use assay_proto::report::EpochReport;
+use assay_proto::report::{EpochReport, SubnetEpoch};
+use assay_proto::{Epoch, PublicKey, Root, SubnetId};
 
 use super::prepare::Prepared;
 use super::{LoggedReceipt, Transition, body, ends_epoch};
 use crate::epoch::Standing;
 use crate::error::Reason;
-use crate::scores::{self, Consensus};
+use crate::scores::Consensus;
 use crate::state::{Head, KeyCache, Record, State};
-use crate::{accounts, challenge, epoch, holds, locks, miners};
+use crate::{accounts, challenge, epoch, governance, holds, locks, miners, subnets};
 
 /// A state in the middle of a block.
 pub(crate) struct Run<'a> {
@@ -76,36 +76,57 @@ impl Ended {
     }
 }
 
-/// Ends the epoch if the state's height is its last: mints the rewards, moves reputations, bonds, the power of stake and the
-/// price of a miner's place.
+/// Ends the epoch if the state's height is its last: mints the rewards of every subnet, moves reputations, bonds, the power of
+/// stake, the prices of places and the numbers of the rules.
 fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
     let height = state.head.height;
     if !ends_epoch(state, height) {
         return Ok(None);
     }
-    let parameters = *state.parameters();
-    let (epoch, supply) = (state.epoch_of(height), state.supply.total());
-    let consensus = Consensus::of(&parameters, state.validators(), &state.miners, &state.ballots);
-    let at = (epoch, height);
-    let standing = Standing { miners: &state.miners, availability: &state.availability };
-    let report = epoch::close(&parameters, at, supply, state.validators(), standing, consensus.as_ref());
-    state.miners.values_mut().for_each(miners::begin_epoch);
+    let epoch = state.epoch_of(height);
+    let emission = epoch::emission(state.parameters(), epoch, state.supply.total());
+    let shares = subnets::shares(state, emission);
+    let others = shares.values().fold(0, |sum: u64, &share| sum.saturating_add(share));
+    let root = close(state, epoch, SubnetId::ROOT, emission.saturating_sub(others))?;
+    let subnets = shares.into_iter().map(|(subnet, share)| close(state, epoch, subnet, share));
+    let subnets = subnets.collect::<Result<Vec<_>, _>>()?;
     challenge::begin_epoch(state);
+    let SubnetEpoch { scored, miners, validators, .. } = root;
+    let report = EpochReport { epoch, height, emission, scored, miners, validators, subnets };
+    let minted = state.supply.minted.checked_add(report.minted());
+    state.supply.minted = minted.ok_or(Reason::Overflow("the supply"))?;
+    locks::announce_power(state);
+    governance::end_epoch(state, epoch);
+    Ok(Some(report))
+}
+
+/// Ends the epoch in one subnet, to which this much of the emission belongs.
+fn close(state: &mut State, epoch: Epoch, subnet: SubnetId, emission: u64) -> Result<SubnetEpoch, Reason> {
+    let (parameters, permitted) = (state.parameters_of(subnet), state.permitted(subnet));
+    let places = state.places(subnet);
+    let consensus = Consensus::of(&parameters, &permitted, &places, &state.ballots_of(subnet));
+    let standing = Standing { miners: &places, availability: &state.availability };
+    let report = epoch::close(&parameters, (subnet, emission), &permitted, standing, consensus.as_ref());
+    let placed: Vec<PublicKey> = places.into_keys().collect();
+    for miner in placed {
+        state.place_mut(subnet, &miner).into_iter().for_each(miners::begin_epoch);
+    }
     for row in &report.miners {
-        if let Some(miner) = state.miners.get_mut(&row.miner) {
-            miner.reputation_ppm = row.reputation_ppm;
-            miner.earned = miner.earned.saturating_add(row.reward);
-            miner.emission = row.reward;
+        if let Some(place) = state.place_mut(subnet, &row.miner) {
+            place.reputation_ppm = row.reputation_ppm;
+            place.earned = place.earned.saturating_add(row.reward);
+            place.emission = row.reward;
         }
         accounts::credit(state, row.miner, row.reward)?;
     }
     for row in &report.validators {
         locks::pay_dividend(state, row.validator, row.power, row.reward)?;
     }
-    let minted = state.supply.minted.checked_add(report.minted());
-    state.supply.minted = minted.ok_or(Reason::Overflow("the supply"))?;
-    scores::end_epoch(&mut state.ballots, epoch, consensus.as_ref());
-    locks::announce_power(state);
-    state.registrations = state.registrations.next(&parameters);
-    Ok(Some(report))
+    state.end_ballots(subnet, epoch, consensus.as_ref());
+    let registrations = state.registrations_of(subnet).next(&parameters);
+    match state.subnets.get_mut(&subnet) {
+        Some(own) => own.registrations = registrations,
+        None => state.registrations = registrations,
+    }
+    Ok(report)
 }

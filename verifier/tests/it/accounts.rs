@@ -5,16 +5,18 @@ use assay_proto::genesis::{GenesisAccount, Parameters};
 use assay_proto::hold::ReleaseReason;
 use assay_proto::receipt::Verdict;
 use assay_proto::scores::CommitScores;
+use assay_proto::subnet::VoteParameter;
 use assay_proto::transaction::{Body, Burn, Purpose};
 use assay_proto::vote::{Equivocation, Vote, VoteKind};
-use assay_proto::{BlockHash, Commitment, Envelope, Epoch, PublicKey, SecretKey, limits};
+use assay_proto::{BlockHash, Commitment, Envelope, Epoch, PublicKey, SecretKey, SubnetId, limits};
 use assay_verifier::Reason;
 use assay_verifier::snapshot::{self, SnapshotError};
 use assay_verifier::state::{KeyCache, Record, State};
 use assay_verifier::transition::apply;
 use proptest::prelude::*;
 
-use crate::world::{Attempt, PRICE, World, client, genesis, key, miner, validator};
+use crate::subnets::{ONE, OTHER, answered, model, number, open, register, serve, weigh};
+use crate::world::{Attempt, MODEL, PRICE, World, client, genesis, key, miner, validator};
 
 fn stake(n: u8) -> Purpose {
     Purpose::Stake(validator(n).public_key())
@@ -84,7 +86,7 @@ fn what_a_validator_signs_by_duty_costs_no_fee() {
     world.commit(world.verified(&[(1, 0, 500)]));
     let evidence = equivocation(&world, 1);
     world.commit(vec![world.next(&validator(0), Body::Equivocation(evidence))]);
-    let body = CommitScores { epoch: Epoch(1), commitment: Commitment([1; 32]) };
+    let body = CommitScores { epoch: Epoch(1), commitment: Commitment([1; 32]), subnet: SubnetId::ROOT };
     world.commit(vec![world.next(&validator(0), Body::CommitScores(body))]);
     assert_eq!(world.state.supply().burned, 15);
 }
@@ -356,6 +358,11 @@ enum Try {
     Unlock(u8, u8, u64),
     Work(u8, bool),
     Accuse(u8),
+    Subnet(u8),
+    Serve(u8, bool, bool),
+    Answer(u8),
+    Weigh(u8, u16),
+    Vote(u8, u8, u64),
     Hold(u8),
     Release(u64),
 }
@@ -369,6 +376,11 @@ fn tries() -> impl Strategy<Value = Vec<Try>> {
         3 => (0..5_u8, 0..5_u8, amount).prop_map(|(a, b, amount)| Try::Unlock(a, b, amount)),
         2 => (0..2_u8, any::<bool>()).prop_map(|(n, lies)| Try::Work(n, lies)),
         1 => (1..3_u8).prop_map(Try::Accuse),
+        1 => (0..5_u8).prop_map(Try::Subnet),
+        1 => (0..2_u8, any::<bool>(), any::<bool>()).prop_map(|(n, root, other)| Try::Serve(n, root, other)),
+        2 => (0..2_u8).prop_map(Try::Answer),
+        2 => (0..3_u8, 1..u16::MAX).prop_map(|(n, weight)| Try::Weigh(n, weight)),
+        2 => (0..3_u8, 0..4_u8, 0..3_u64).prop_map(|(n, what, value)| Try::Vote(n, what, value)),
         3 => (0..2_u8).prop_map(Try::Hold),
         1 => (1..4_u64).prop_map(Try::Release),
     ];
@@ -407,6 +419,22 @@ fn envelope(world: &World, what: &Try) -> Envelope {
             };
             world.signed_receipt(world.receipt(&attempt, verdict), 1)
         }
+        Try::Subnet(by) => register(world, &account(by), open()),
+        Try::Serve(n, root, other) => {
+            let models = [(MODEL, root), (OTHER, other)].into_iter().filter(|(_, served)| *served);
+            serve(world, &miner(n), &models.map(|(id, _)| id).collect::<Vec<_>>())
+        }
+        Try::Answer(n) => {
+            let nonce = world.state.client(&client(0).public_key()).map_or(0, |jobs| jobs.latest()) + 1;
+            answered(world, &[(nonce, n, 700)]).remove(0)
+        }
+        Try::Weigh(n, weight) => weigh(world, n, &[(SubnetId::ROOT, u16::MAX - weight), (ONE, weight)]),
+        Try::Vote(n, what, value) => {
+            let name = ["fee", "registration_price_max", "registration_price_min", "subnet_price"]
+                [usize::from(what)];
+            let number = number(name, value);
+            world.next(&validator(n), Body::VoteParameter(VoteParameter { number }))
+        }
         Try::Hold(n) => {
             let client_jobs = world.state.client(&client(0).public_key());
             let nonce = client_jobs.map_or(0, |jobs| jobs.latest()) + 1 + u64::from(n);
@@ -430,7 +458,11 @@ proptest! {
             (parameters.prepaid, parameters.hold_blocks) = (prepaid.min(1), prepaid.saturating_sub(1) * 3);
             parameters.collateral_slash_ppm = 333_333;
             parameters.slash_ppm = 900_000;
+            parameters.subnet_price = 20;
         });
+        world.commit(vec![world.transfer(&client(0), validator(2).public_key(), 100 + fee)]);
+        world.commit(vec![register(&world, &client(0), open())]);
+        world.commit(vec![world.next(&validator(2), Body::RegisterModel(model(OTHER, ONE)))]);
         for what in &tries {
             let envelope = envelope(&world, what);
             let proposal = world.propose(&[envelope]);

@@ -133,18 +133,18 @@ fn where_all_places_are_taken_the_one_with_the_least_emission_leaves_unless_it_i
     world.commit(vec![register(&world, &key(40), true)]);
     let (pruned, fresh) = (miner(0).public_key(), key(40).public_key());
     let record = world.state.miner(&pruned).unwrap();
-    assert_eq!((record.since, record.models.len(), record.reputation_ppm), (None, 0, 0));
-    assert!(world.state.miner(&fresh).unwrap().since.is_some());
+    assert_eq!((record.root.since, record.models.len(), record.root.reputation_ppm), (None, 0, 0));
+    assert!(world.state.miner(&fresh).unwrap().root.since.is_some());
     // The newest has earned nothing and stays: it is immune. Miner 2 earned least of the others.
     world.commit(vec![register(&world, &key(41), true)]);
-    assert!(world.state.miner(&miner(2).public_key()).unwrap().since.is_none());
-    assert!(world.state.miner(&miner(1).public_key()).unwrap().since.is_some());
+    assert!(world.state.miner(&miner(2).public_key()).unwrap().root.since.is_none());
+    assert!(world.state.miner(&miner(1).public_key()).unwrap().root.since.is_some());
     // Nobody works for a place that it has not.
     let attempt = world.attempt(world.job(&client(0), 7), miner(0));
     let receipt = world.signed_receipt(world.receipt(&attempt, Verdict::Verified), 1);
     assert!(matches!(world.refusal(receipt), Reason::MinerModel { .. }));
     // And it may come back in the place of another.
     world.commit(vec![world.register_miner(2)]);
-    assert!(world.state.miner(&miner(2).public_key()).unwrap().since.is_some());
-    assert!(world.state.miner(&miner(1).public_key()).unwrap().since.is_none());
+    assert!(world.state.miner(&miner(2).public_key()).unwrap().root.since.is_some());
+    assert!(world.state.miner(&miner(1).public_key()).unwrap().root.since.is_none());
 }

@@ -2,7 +2,7 @@
 
 use assay_proto::receipt::Verdict;
 use assay_proto::transaction::{Body, ProofSystem, RegisterModel, Transaction};
-use assay_proto::{ChainId, PublicKey, Signed, limits};
+use assay_proto::{ChainId, PublicKey, Signed, SubnetId, limits};
 use assay_verifier::Reason;
 use assay_verifier::proof::KeyOrigin;
 use assay_verifier::propose::propose;
@@ -67,6 +67,7 @@ fn a_receipt_is_judged_under_the_key_that_the_state_holds_not_under_another_cand
         name: "other".into(),
         verifying_key: other.bytes,
         proof_system: ProofSystem::Groth16,
+        subnet: SubnetId::ROOT,
     };
     let attempt = world.attempt(world.job(&client(0), 1), miner(0));
     let candidates = [

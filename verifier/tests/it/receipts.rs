@@ -329,7 +329,7 @@ fn a_client_that_cannot_pay_settles_nothing() {
 fn an_invalid_answer_costs_the_reputation_at_once() {
     let mut world = World::ready();
     (0..4).for_each(|n| drop(world.commit(world.verified(&[(n + 1, 0, 500)]))));
-    let reputation = |world: &World| world.state.miner(&miner(0).public_key()).unwrap().reputation_ppm;
+    let reputation = |world: &World| world.state.miner(&miner(0).public_key()).unwrap().root.reputation_ppm;
     assert_eq!(reputation(&world), 500_000);
     let attempt = world.attempt(world.job(&client(0), 9), miner(0));
     let lie = Attempt { proof: Some(vec![7; 160]), ..attempt };

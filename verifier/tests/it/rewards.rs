@@ -6,17 +6,17 @@ use assay_proto::genesis::Parameters;
 use assay_proto::limits::{EMISSION, PPM};
 use assay_proto::receipt::Verdict;
 use assay_proto::report::{EpochReport, MinerEpoch};
-use assay_proto::{Envelope, Epoch, Height, PublicKey};
+use assay_proto::{Envelope, Epoch, Height, PublicKey, SubnetId};
 use assay_verifier::certificate::ValidatorSet;
 use assay_verifier::challenge::Availability;
 use assay_verifier::epoch::{self, Standing};
-use assay_verifier::state::{Miner, Work};
+use assay_verifier::state::{Place, Work};
 use proptest::prelude::*;
 
 use crate::world::{Attempt, PRICE, World, client, genesis, miner, parameters, validator};
 
 /// Miners that nobody challenged.
-fn standing(miners: &BTreeMap<PublicKey, Miner>) -> Standing<'_> {
+fn standing<'a>(miners: &'a BTreeMap<PublicKey, &'a Place>) -> Standing<'a> {
     const NONE: &BTreeMap<PublicKey, Availability> = &BTreeMap::new();
     Standing { miners, availability: NONE }
 }
@@ -70,7 +70,7 @@ fn rewards_follow_verified_work_quality_and_reputation() {
     assert_eq!(supply.minted, report.minted());
     assert_eq!(supply.minted, honest.reward + slow.reward + 500);
     let record = world.state.miner(&miner(0).public_key()).unwrap();
-    assert_eq!((record.work, record.earned), (Work::default(), 2 * PRICE + honest.reward));
+    assert_eq!((record.root.work, record.root.earned), (Work::default(), 2 * PRICE + honest.reward));
 }
 
 #[test]
@@ -153,18 +153,16 @@ proptest! {
     #[test]
     fn no_epoch_mints_more_than_its_emission_or_rewards_a_liar(rows in miners(), emission in 0..=EMISSION) {
         let parameters = Parameters { emission, ..parameters() };
-        let record = |&(verified, invalid, late, absent, quality, reputation_ppm): &(u64, u64, u64, u64, u64, u64)| Miner {
+        let record = |&(verified, invalid, late, absent, quality, reputation_ppm): &(u64, u64, u64, u64, u64, u64)| Place {
             reputation_ppm,
             work: Work { verified, invalid, late, absent, quality_ppm_sum: quality * verified },
-            ..Miner::default()
+            ..Place::default()
         };
-        let miners = rows
-            .iter()
-            .enumerate()
-            .map(|(n, row)| (PublicKey([u8::try_from(n).unwrap(); 32]), record(row)))
-            .collect();
+        let places: Vec<Place> = rows.iter().map(record).collect();
+        let key = |n| PublicKey([u8::try_from(n).unwrap(); 32]);
+        let miners = places.iter().enumerate().map(|(n, place)| (key(n), place)).collect();
         let validators = ValidatorSet::of(&genesis());
-        let report = epoch::close(&parameters, (Epoch(1), Height(5)), 10_050, &validators, standing(&miners), None);
+        let report = epoch::close(&parameters, (SubnetId::ROOT, emission), &validators, standing(&miners), None);
         prop_assert!(report.minted() <= emission);
         let (mut earned, mut incentive) = (0, 0);
         for row in &report.miners {
@@ -184,15 +182,15 @@ proptest! {
     #[test]
     fn the_largest_numbers_that_the_limits_admit_do_not_overflow(before in 0..=PPM) {
         let verified = 1_u64 << 32;
-        let record = Miner {
+        let record = Place {
             reputation_ppm: before,
             work: Work { verified, quality_ppm_sum: verified * PPM, ..Work::default() },
-            ..Miner::default()
+            ..Place::default()
         };
-        let miners = [(PublicKey([1; 32]), record)].into();
+        let miners = [(PublicKey([1; 32]), &record)].into();
         let parameters = Parameters { emission: EMISSION, ..parameters() };
         let validators = ValidatorSet::of(&genesis());
-        let report = epoch::close(&parameters, (Epoch(1), Height(5)), 0, &validators, standing(&miners), None);
+        let report = epoch::close(&parameters, (SubnetId::ROOT, EMISSION), &validators, standing(&miners), None);
         prop_assert_eq!(report.miners[0].reward, EMISSION / 2);
     }
 }

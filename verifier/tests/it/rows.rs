@@ -6,7 +6,7 @@ use assay_proto::receipt::Verdict;
 use assay_proto::report::EpochReport;
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::transaction::{Body, Burn, Devices, Purpose};
-use assay_proto::{Envelope, Epoch, PublicKey};
+use assay_proto::{Envelope, Epoch, PublicKey, SubnetId};
 use assay_verifier::Reason;
 
 use crate::challenges::{DEVICES, absent, challenging, counts, register, timed};
@@ -18,7 +18,7 @@ fn scores(epoch: u64, n: u8, of: [u16; 3]) -> RevealScores {
     let named = (0..3).zip(of).filter(|&(_, score)| score > 0);
     let mut scores: Vec<(PublicKey, u16)> = named.map(|(n, score)| (miner(n).public_key(), score)).collect();
     scores.sort_unstable();
-    RevealScores { epoch: Epoch(epoch), scores, salt: [n; 32] }
+    RevealScores { epoch: Epoch(epoch), scores, salt: [n; 32], subnet: SubnetId::ROOT }
 }
 
 /// Whose answers are best in an epoch: that moves on every other one.
@@ -41,7 +41,7 @@ fn epoch(world: &mut World, what: &dyn Fn(u64, u8) -> [u16; 3]) -> EpochReport {
         let (last, own) =
             (scores(running - 1, n, what(running - 1, n)), scores(running, n, what(running, n)));
         let commitment = own.commitment(&world.chain, &validator(n).public_key());
-        let commit = Body::CommitScores(CommitScores { epoch: own.epoch, commitment });
+        let commit = Body::CommitScores(CommitScores { epoch: own.epoch, commitment, subnet: own.subnet });
         said.push(say(world, n, 1, commit));
         if world.state.ballot(&validator(n).public_key()).is_some() {
             said.push(say(world, n, 2, Body::RevealScores(last)));

@@ -4,7 +4,7 @@ use assay_proto::receipt::Verdict;
 use assay_proto::report::{EpochReport, MinerEpoch, ValidatorEpoch};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::transaction::Body;
-use assay_proto::{ChainId, Envelope, Epoch, PublicKey, SecretKey};
+use assay_proto::{ChainId, Envelope, Epoch, PublicKey, SecretKey, SubnetId};
 use assay_verifier::Reason;
 use assay_verifier::scores::Tally;
 
@@ -15,12 +15,13 @@ fn scores(epoch: u64, salt: u8, of: &[(u8, u16)]) -> RevealScores {
     let mut scores: Vec<(PublicKey, u16)> =
         of.iter().map(|&(n, score)| (miner(n).public_key(), score)).collect();
     scores.sort_unstable();
-    RevealScores { epoch: Epoch(epoch), scores, salt: [salt; 32] }
+    RevealScores { epoch: Epoch(epoch), scores, salt: [salt; 32], subnet: SubnetId::ROOT }
 }
 
 fn commit(world: &World, by: &SecretKey, scores: &RevealScores) -> Envelope {
     let commitment = scores.commitment(&world.chain, &by.public_key());
-    world.next(by, Body::CommitScores(CommitScores { epoch: scores.epoch, commitment }))
+    world
+        .next(by, Body::CommitScores(CommitScores { epoch: scores.epoch, commitment, subnet: scores.subnet }))
 }
 
 fn reveal(world: &World, by: &SecretKey, scores: &RevealScores) -> Envelope {
@@ -182,7 +183,8 @@ fn only_what_was_committed_to_is_shown_and_only_by_its_committer() {
     let (own, other) = (scores(1, 0, &[(0, 300), (1, 7)]), validator(1));
     let sealed = own.commitment(&world.chain, &validator(0).public_key());
     // Validator 1 copies the commitment, and its scores once they are shown.
-    let copy = Body::CommitScores(CommitScores { epoch: Epoch(1), commitment: sealed });
+    let copy =
+        Body::CommitScores(CommitScores { epoch: Epoch(1), commitment: sealed, subnet: SubnetId::ROOT });
     world.commit(vec![commit(&world, &validator(0), &own), world.next(&other, copy)]);
     world.advance(5);
     let mismatch =
@@ -217,7 +219,7 @@ fn nobody_scores_itself_nor_a_miner_that_came_later() {
         let mut all =
             vec![(itself.public_key(), 500), (late.public_key(), 500), (miner(1).public_key(), 500)];
         all.sort_unstable();
-        RevealScores { epoch: Epoch(1), scores: all, salt: [n; 32] }
+        RevealScores { epoch: Epoch(1), scores: all, salt: [n; 32], subnet: SubnetId::ROOT }
     };
     // The least power that agrees on something is its own: it gives its own miner all it has.
     let all: Vec<_> = (0..3).map(|n| (n, own(n))).collect();
@@ -253,7 +255,7 @@ fn own_scores_count_the_quality_of_what_one_verified_oneself() {
         world.signed_receipt(world.receipt(&absent, Verdict::Absent), 2),
     ]);
     for entry in &world.blocks {
-        tally.count(world.state.parameters(), &validator(0).public_key(), &entry.block);
+        tally.count(&world.state, SubnetId::ROOT, &validator(0).public_key(), &entry.block);
     }
     // Qualities: 1 + 1 for miner 0, 1/2 for miner 1, nothing for a liar.
     let mut expected = vec![(miner(0).public_key(), 65_535), (miner(1).public_key(), 16_383)];
@@ -261,17 +263,25 @@ fn own_scores_count_the_quality_of_what_one_verified_oneself() {
     assert_eq!(tally.scores(), expected);
     let mut others = Tally::default();
     for entry in &world.blocks {
-        others.count(world.state.parameters(), &validator(1).public_key(), &entry.block);
+        others.count(&world.state, SubnetId::ROOT, &validator(1).public_key(), &entry.block);
     }
     assert_eq!(others.scores(), []);
 }
 
 #[test]
-fn salts_follow_from_the_key_the_chain_and_the_epoch_only() {
+fn salts_follow_from_the_key_the_chain_the_subnet_and_the_epoch_only() {
     let chain = crate::world::chain();
-    let of = |n: u8, chain: &ChainId, epoch| RevealScores::salt(&validator(n), chain, Epoch(epoch));
+    let of = |n: u8, chain: &ChainId, epoch| {
+        RevealScores::salt(&validator(n), chain, SubnetId::ROOT, Epoch(epoch))
+    };
     assert_eq!(of(0, &chain, 1), of(0, &chain, 1));
     let other = ChainId::new("test-other").unwrap();
-    let all = [of(0, &chain, 1), of(1, &chain, 1), of(0, &other, 1), of(0, &chain, 2)];
+    let all = [
+        of(0, &chain, 1),
+        of(1, &chain, 1),
+        of(0, &other, 1),
+        of(0, &chain, 2),
+        RevealScores::salt(&validator(0), &chain, SubnetId(1), Epoch(1)),
+    ];
     assert!((1..all.len()).all(|n| !all[n..].contains(&all[n - 1])));
 }

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use assay_proto::receipt::Verdict;
 use assay_proto::record::RecordProof;
 use assay_proto::scores::CommitScores;
+use assay_proto::subnet::VoteParameter;
 use assay_proto::transaction::{Body, Lock, Purpose};
 use assay_proto::vote::{Equivocation, Vote, VoteKind};
-use assay_proto::{BlockHash, Canonical, Commitment, Epoch, Height};
+use assay_proto::{BlockHash, Canonical, Commitment, Epoch, Height, SubnetId};
 use assay_verifier::Reason;
 use assay_verifier::inclusion::{InclusionError, verify};
 use assay_verifier::state::{Record, RecordError, State};
 use proptest::prelude::*;
 
-use crate::world::{Attempt, World, client, genesis, miner, validator};
+use crate::subnets::{ONE, OTHER, model, number, open, register, serve, weigh};
+use crate::world::{Attempt, MODEL, World, client, genesis, miner, validator};
 
 /// A chain with every kind of record, an open job and a closed one.
 fn lived() -> World {
@@ -29,12 +31,24 @@ fn lived() -> World {
     let votes = [None, Some(BlockHash([8; 32]))];
     let [first, second] = votes.map(|hash| validator(2).sign(&world.chain, vote(hash)).into_envelope());
     let evidence = Equivocation::new(first, second).unwrap();
-    let scores = CommitScores { epoch: Epoch(2), commitment: Commitment([1; 32]) };
+    let scores = CommitScores { epoch: Epoch(2), commitment: Commitment([1; 32]), subnet: SubnetId::ROOT };
     world.commit(vec![
         world.next(&client(1), Body::Equivocation(evidence)),
         world.next(&validator(1), Body::CommitScores(scores)),
     ]);
     world.commit(world.verified(&[(2, 0, 500)]));
+    world.commit(vec![register(&world, &client(0), open())]);
+    world.commit(vec![
+        world.next(&validator(1), Body::RegisterModel(model(OTHER, ONE))),
+        serve(&world, &miner(1), &[MODEL, OTHER]),
+        weigh(&world, 0, &[(ONE, 1)]),
+    ]);
+    let epoch = world.state.epoch_of(world.state.head().height.next());
+    let scores = CommitScores { epoch, commitment: Commitment([1; 32]), subnet: ONE };
+    world.commit(vec![
+        world.next(&validator(0), Body::CommitScores(scores)),
+        world.next(&validator(1), Body::VoteParameter(VoteParameter { number: number("fee", 3) })),
+    ]);
     let attempt = world.attempt(world.job(&client(0), 4), miner(1));
     let absent = Attempt { outputs: None, proof: None, ..attempt };
     world.commit(vec![world.signed_receipt(world.receipt(&absent, Verdict::Absent), 1)]);
@@ -249,7 +263,7 @@ fn a_proof_of_a_record_needs_its_chain_and_enough_signatures() {
 
 proptest! {
     #[test]
-    fn no_stored_bytes_make_decoding_panic(key in prop::collection::vec(any::<u8>(), 0..40), tag in 0..16_u8, value in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_stored_bytes_make_decoding_panic(key in prop::collection::vec(any::<u8>(), 0..40), tag in 0..22_u8, value in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Record::decode(&key, &value);
         let _ = Record::decode(&[&[tag], [3; 32].as_slice()].concat(), &value);
         let _ = Record::decode(&[tag], &value);

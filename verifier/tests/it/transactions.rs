@@ -3,7 +3,7 @@
 use assay_circuits::ir::Graph;
 use assay_circuits::samples;
 use assay_proto::transaction::{Body, ProofSystem, RegisterMiner, RegisterModel, Transfer};
-use assay_proto::{ChainId, ModelId, ProtoError, PublicKey, Signature};
+use assay_proto::{ChainId, ModelId, ProtoError, PublicKey, Signature, SubnetId};
 use assay_verifier::proof::{KeyOrigin, halo2 as transparent};
 use assay_verifier::state::{Record, State};
 use assay_verifier::{Reason, limits};
@@ -92,6 +92,7 @@ fn a_model_is_registered_once() {
         name: "again".into(),
         verifying_key: other.bytes,
         proof_system: ProofSystem::Groth16,
+        subnet: SubnetId::ROOT,
     };
     assert!(matches!(
         world.refusal(world.next(&validator(1), Body::RegisterModel(body))),
@@ -107,6 +108,7 @@ fn only_a_validator_answers_for_a_verifying_key() {
         name: "own".into(),
         verifying_key: world.trapdoor.bytes.clone(),
         proof_system: ProofSystem::Groth16,
+        subnet: SubnetId::ROOT,
     };
     let reason = world.refusal(world.next(&miner(0), Body::RegisterModel(body)));
     assert!(matches!(reason, Reason::NotValidator(signer) if signer == miner(0).public_key()));
@@ -116,6 +118,7 @@ fn only_a_validator_answers_for_a_verifying_key() {
         name: "own".into(),
         verifying_key: b"no key".to_vec(),
         proof_system: ProofSystem::Groth16,
+        subnet: SubnetId::ROOT,
     };
     let reason = world.refusal(world.next(&miner(0), Body::RegisterModel(body)));
     assert!(matches!(reason, Reason::NotValidator(signer) if signer == miner(0).public_key()));
@@ -124,7 +127,13 @@ fn only_a_validator_answers_for_a_verifying_key() {
 /// A registration of a public model for halo2, under an id and a system.
 fn halo2(graph: &Graph, model_id: ModelId, proof_system: ProofSystem) -> Body {
     let verifying_key = transparent::key_bytes(graph);
-    Body::RegisterModel(RegisterModel { model_id, name: "open".into(), verifying_key, proof_system })
+    Body::RegisterModel(RegisterModel {
+        model_id,
+        name: "open".into(),
+        verifying_key,
+        proof_system,
+        subnet: SubnetId::ROOT,
+    })
 }
 
 #[test]
@@ -139,6 +148,7 @@ fn a_key_is_of_the_proof_system_that_its_registration_names() {
         name: "tiny".into(),
         verifying_key: world.trapdoor.bytes.clone(),
         proof_system: ProofSystem::Halo2,
+        subnet: SubnetId::ROOT,
     };
     let reason = world.refusal(world.next(&validator(1), Body::RegisterModel(body)));
     assert!(matches!(reason, Reason::KeySystem { expected: ProofSystem::Halo2, got: ProofSystem::Groth16 }));
@@ -155,8 +165,13 @@ fn a_key_is_of_the_proof_system_that_its_registration_names() {
 fn a_key_that_does_not_decode_or_is_of_another_model_is_refused() {
     let world = World::empty();
     let register = |model_id, verifying_key| {
-        let body =
-            RegisterModel { model_id, name: "m".into(), verifying_key, proof_system: ProofSystem::Groth16 };
+        let body = RegisterModel {
+            model_id,
+            name: "m".into(),
+            verifying_key,
+            proof_system: ProofSystem::Groth16,
+            subnet: SubnetId::ROOT,
+        };
         world.refusal(world.next(&validator(1), Body::RegisterModel(body)))
     };
     assert!(matches!(register(MODEL, b"no key".to_vec()), Reason::Key(_)));
@@ -205,7 +220,7 @@ fn registering_again_keeps_reputation_and_work() {
     let before = world.state.miner(&miner(0).public_key()).unwrap().clone();
     world.commit(vec![world.register_miner(0)]);
     assert_eq!(world.state.miner(&miner(0).public_key()), Some(&before));
-    assert_eq!((before.work.verified, before.earned), (1, crate::world::PRICE));
+    assert_eq!((before.root.work.verified, before.root.earned), (1, crate::world::PRICE));
 }
 
 #[test]
@@ -247,6 +262,7 @@ fn a_chain_has_a_bounded_number_of_models() {
             name: "one more".into(),
             verifying_key,
             proof_system: ProofSystem::Groth16,
+            subnet: SubnetId::ROOT,
         };
         world.next(&validator(1), Body::RegisterModel(body))
     };

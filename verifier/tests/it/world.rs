@@ -7,7 +7,7 @@ use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::transaction::{
     Body, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
 };
-use assay_proto::{ChainId, Envelope, ModelId, PublicKey, SecretKey, Signed};
+use assay_proto::{ChainId, Envelope, ModelId, PublicKey, SecretKey, Signed, SubnetId};
 use assay_verifier::locks::Locked;
 use assay_verifier::proof::{KeyOrigin, Statement};
 use assay_verifier::propose::{Proposal, propose};
@@ -48,6 +48,7 @@ pub fn parameters() -> Parameters {
         halving_epochs: 2,
         reputation_rate_ppm: 500_000,
         latency_target_us: 1000,
+        subnet_price: 40,
         ..Parameters::default()
     }
 }
@@ -161,6 +162,7 @@ impl World {
             name: "tiny".into(),
             verifying_key,
             proof_system: ProofSystem::Groth16,
+            subnet: SubnetId::ROOT,
         };
         self.sign(&validator(2), nonce, Body::RegisterModel(body))
     }

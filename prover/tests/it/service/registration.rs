@@ -86,6 +86,13 @@ impl Ledger for Scripted {
 
     type ExportStream = None<wire::ExportResponse>;
 
+    async fn list_subnets(
+        &self,
+        _: Request<wire::ListSubnetsRequest>,
+    ) -> Result<Response<wire::ListSubnetsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn prove_record(
         &self,
         _: Request<wire::ProveRecordRequest>,
