@@ -22,7 +22,7 @@ use assay_proto::signing::{Held, Payload};
 use assay_proto::transaction::{Body, Transaction};
 use assay_proto::vote::Equivocation;
 use assay_proto::{
-    BlockHash, ChainId, Envelope, Epoch, Height, JobId, Payload, PublicKey, SecretKey, Signed, SubnetId,
+    BlockHash, ChainId, Envelope, Epoch, Height, JobId, PublicKey, SecretKey, Signed, SubnetId,
 };
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};

@@ -306,6 +306,7 @@ mod tests {
                 name: "m".to_owned(),
                 verifying_key: vec![7; bytes],
                 proof_system: ProofSystem::Groth16,
+                subnet: assay_proto::SubnetId::ROOT,
             });
             Arc::new(key.sign(&chain, Transaction { nonce, body }))
         };

@@ -15,7 +15,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_proto::job::Job;
+use assay_proto::job::{Job, Tier};
 use assay_proto::{Epoch, SecretKey, SubnetId};
 use assay_verifier::describe;
 use assay_verifier::labels::Labels;
@@ -92,7 +92,14 @@ impl Questions {
             for (inputs, _) in &drawn {
                 nonce = nonce.saturating_add(1);
                 let (inputs, max_price) = (inputs.clone(), self.config.price);
-                let job = Job { model_id, inputs, nonce, max_price, deadline_ms: self.config.deadline_ms };
+                let job = Job {
+                    model_id,
+                    inputs,
+                    nonce,
+                    max_price,
+                    deadline_ms: self.config.deadline_ms,
+                    tier: Tier::default(),
+                };
                 // A model that takes no such inputs is asked nothing and has no score; nobody reads what comes of the others.
                 if let Err(error) = broker.accept(self.key.sign(chain, job).into_envelope()).await {
                     tracing::warn!(model = %model_id, error = %describe(&error), "a question is not asked");

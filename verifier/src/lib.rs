@@ -28,7 +28,6 @@ pub mod labels;
 pub mod limits;
 pub mod locks;
 pub mod miners;
-#[expect(clippy::as_conversions, reason = "a u128 is split into its halves")]
 pub mod proof;
 pub mod propose;
 pub mod receipt;

@@ -176,6 +176,7 @@ struct Opened<R> {
     content: Content<R>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it is moved once, while a block is prepared")]
 enum Content<R> {
     /// Nothing more to find out.
     Ready(Action),
