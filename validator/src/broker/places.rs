@@ -191,11 +191,11 @@ mod tests {
         drop(busy);
         let mut order = Vec::new();
         while order.len() < tickets.len() {
-            // Only one of them is next, whoever asks first.
-            let next: Vec<usize> =
-                (0..tickets.len()).filter(|&n| take(&tickets[n], &[1]).is_some()).collect();
-            assert_eq!(next.len(), 1, "{next:?}");
-            order.extend(next);
+            // Only one of them is next, whoever asks first; its place is free again when all have asked.
+            let taken: Vec<(usize, Place)> =
+                (0..tickets.len()).filter_map(|n| Some((n, take(&tickets[n], &[1])?.1))).collect();
+            assert_eq!(taken.len(), 1, "{taken:?}");
+            order.extend(taken.iter().map(|(n, _)| *n));
         }
         assert_eq!(order, [2, 4, 1, 3, 0]);
     }
