@@ -1,6 +1,6 @@
 //! The ledger as the consensus engine asks for it, and what validators tell each other beside blocks.
 //!
-//! A block is wanted when transactions wait that may apply (after `gather`, so that they share one, unless [`ENOUGH`] wait),
+//! A block is wanted when transactions wait that may apply (after `gather`, so that they share one, unless `ENOUGH` wait),
 //! and, once per
 //! `block_interval`, when the running epoch has work and must come to its end. No other empty block is made for its own
 //! sake.
