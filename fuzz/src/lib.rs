@@ -17,6 +17,7 @@ use assay_verifier::export;
 use assay_verifier::proof::Statement;
 use assay_verifier::propose::propose;
 use assay_verifier::state::{KeyCache, Record, State};
+use assay_verifier::transition::Candidate;
 
 pub mod graphs;
 
@@ -134,6 +135,11 @@ fn chain() -> Chain {
         proof_system: ProofSystem::Groth16,
         subnet: SubnetId::ROOT,
     };
+    let registration = RegisterMiner {
+        endpoint: "http://miner:1".into(),
+        model_ids: vec![model_id],
+        devices: Default::default(),
+    };
 
     let trace = HONEST.prover.graph().run(&[INPUT.to_vec()]).expect("the input fits");
     let graph = HONEST.prover.graph();
@@ -188,8 +194,8 @@ fn chain() -> Chain {
     let (mut log, mut blocks) = (export::start(&genesis), Vec::new());
     for transactions in transactions {
         let time_ms = state.head().time_ms + 1;
-        let proposal =
-            propose(&state, validator.public_key(), time_ms, &transactions, &keys).expect("honest");
+        let candidates: Vec<Candidate<'_>> = transactions.iter().map(Candidate::Sealed).collect();
+        let proposal = propose(&state, validator.public_key(), time_ms, &candidates, &keys).expect("honest");
         assert!(proposal.dropped.is_empty(), "{:?}", proposal.dropped);
         let header = &proposal.block.header;
         let precommit = Precommit { height: header.height, round: 0, block_hash: header.hash() };
