@@ -1,5 +1,6 @@
 //! What the programs that run until they are told to stop have in common.
 
+use std::env::VarError;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -16,10 +17,14 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 /// How long the collector may take for one message.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What is logged unless RUST_LOG says otherwise. The engine says at each height how it got there, forty lines a second, and at its
+/// end that its clock has nobody left to tell.
+const LOGGED: &str = "info,arc_malachitebft=warn,arc_malachitebft_engine::util::ticker=off";
+
 /// How a service logs.
 #[derive(clap::Args)]
 pub struct Logs {
-    /// Log one JSON object a line; RUST_LOG says how much (default: info)
+    /// Log one JSON object a line; RUST_LOG says how much (default: info, and warnings of the consensus engine)
     #[arg(long)]
     log_json: bool,
     /// Send spans by OTLP over gRPC to the OpenTelemetry collector here, for example http://127.0.0.1:4317
@@ -31,8 +36,10 @@ impl Logs {
     /// Sends logs to standard error, and spans where they are wanted, under the name of the service. Keep what comes back: when it
     /// goes, what is left to send is sent.
     pub fn start(&self, service: &'static str) -> Result<Option<Telemetry>> {
-        let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
-        let filter = filter.from_env().context("RUST_LOG")?;
+        let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+            Err(VarError::NotPresent) => EnvFilter::new(LOGGED),
+            given => EnvFilter::try_new(given.context("RUST_LOG")?).context("RUST_LOG")?,
+        };
         let telemetry = self.otlp.as_ref().map(|url| Telemetry::new(url, service)).transpose()?;
         // Only spans of this program: the exporter's own would never end.
         let spans = telemetry.as_ref().map(|telemetry| {

@@ -16,6 +16,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
 #[command(version, about, after_help = "Exit codes: 0 as it should be, 1 not so, 2 could not tell.")]
@@ -45,9 +46,12 @@ enum Command {
     Simulate(simulate::Arguments),
 }
 
+/// What is logged unless RUST_LOG says otherwise: of the engine not that its clock, at the end, has nobody left to tell.
+const LOGGED: &str = "error,arc_malachitebft_engine::util::ticker=off";
+
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED)))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
