@@ -118,7 +118,7 @@ grpc-check: setup ## call a validator with a gRPC client of others, and its metr
 ptx: ## compile the kernels to PTX and keep their digests (needs clang-19)
 	scripts/ptx
 
-cuda-check: setup ## the feature `cuda`: lints, and the tests of devices on an emulator, in three orders of threads
+cuda-check: setup ## kernels: lints without them, and the tests of devices on an emulator, in three orders of threads
 	scripts/cuda-check
 
 fuzz: setup ## feed every decoder arbitrary bytes (nightly Rust; FUZZ_SECONDS=.. FUZZ_TARGETS="..")

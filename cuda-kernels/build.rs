@@ -14,7 +14,7 @@ fn shim() {
     let target = (variable("CARGO_CFG_TARGET_ARCH"), variable("CARGO_CFG_TARGET_OS"));
     assert!(
         (target.0.as_str(), target.1.as_str()) == ("x86_64", "linux"),
-        "the feature `cuda` is for x86-64 Linux, got {target:?}"
+        "the feature `cuda` is for x86-64 Linux, got {target:?}; build with --no-default-features there"
     );
     // `cargo_metadata(false)`: cust_raw asks for `-lcuda` already, once is enough.
     cc::Build::new().cargo_metadata(false).file("shim/entries.S").file("shim/resolve.c").compile("cuda");

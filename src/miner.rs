@@ -64,7 +64,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 60)]
     patience: u64,
     /// What runs models and makes Groth16 proofs: auto, cpu or cuda:N; a device that fails later is replaced by the
-    /// processor. Devices need a program that was built with the feature `cuda`
+    /// processor
     #[arg(long, default_value_t = Choice::Auto)]
     device: Choice,
     /// MiB of the device's memory that may be taken [default: all]

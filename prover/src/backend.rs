@@ -250,10 +250,9 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(feature = "cuda"))]
-    fn a_program_without_the_feature_says_so_and_runs_on_the_processor() {
-        let error = Backend::open(Choice::Cuda(0), None).expect_err("no device");
-        assert_eq!(error.to_string(), "this program was built without the feature `cuda`");
-        assert_eq!(Backend::open(Choice::Auto, None).expect("the processor").to_string(), "cpu");
+    fn a_named_device_that_is_not_there_is_an_error_and_the_processor_always_is() {
+        let error = Backend::open(Choice::Cuda(99), None).expect_err("no machine has so many");
+        assert!(matches!(error, BackendError::Device(_)), "{error}");
+        assert_eq!(Backend::open(Choice::Cpu, None).expect("the processor").to_string(), "cpu");
     }
 }

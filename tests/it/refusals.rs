@@ -272,14 +272,12 @@ fn infer_refuses_wrong_input_before_it_asks() {
 }
 
 #[test]
-#[cfg(not(feature = "cuda"))]
 fn a_miner_refuses_a_device_that_it_cannot_use() {
     let chain = Chain::new();
     let path = |name: &str| chain.files.path(name);
     let (key, model, keys) = (path("miner.key"), path("digits.assay"), path("keys"));
     let miner = format!("miner --key {key} --model {model} --keys {keys} --validator http://127.0.0.1:1");
-    assay!("{miner} --device cuda:0")
-        .refused("--device cuda:0: this program was built without the feature `cuda`");
+    assay!("{miner} --device cuda:99").refused("--device cuda:99: ");
     let ran = assay!("{miner} --device gpu");
     assert!(ran.code == Some(2) && ran.stderr.contains("expected auto, cpu or cuda:N"), "{ran:?}");
 }

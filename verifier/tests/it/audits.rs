@@ -227,7 +227,9 @@ fn frames_have_their_places_and_lengths() {
 
 #[test]
 fn other_files_and_other_versions_are_unreadable() {
-    for file in [b"".as_slice(), b"ASSAY", b"something else entirely", b"ASSAYLOG\x02\0\0\0"] {
+    let mut other = exported(&World::empty());
+    other[0] ^= 1;
+    for file in [b"".as_slice(), b"ASSAY", b"something else entirely", b"ASSAYLOG\x02\0\0\0", &other] {
         let outcome = run(file);
         assert!(matches!(outcome, Err(AuditError::Unreadable(_))));
         assert_eq!(exit_code(&outcome), 2);
