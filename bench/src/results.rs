@@ -19,7 +19,7 @@ pub struct Destination {
     #[arg(long)]
     json: bool,
     /// Put the figures into a file of results with the machine's description; other models in it stay
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = destination)]
     out: Option<PathBuf>,
 }
 
@@ -58,24 +58,28 @@ struct Results {
     results: Vec<Value>,
 }
 
-/// Puts the figures of a model into a file, in the place of earlier ones of the same measurement. A file of another machine is
-/// refused, since its figures cannot be compared.
-fn put(path: &Path, mut figures: Value) -> Result<()> {
-    let machine = Machine::this();
-    let mut results = match std::fs::read(path) {
-        Ok(bytes) => {
-            let name = path.display();
-            let results: Results =
-                serde_json::from_slice(&bytes).with_context(|| format!("{name} is no file of results"))?;
-            ensure!(
-                results.machine == machine,
-                "{name} has results of another machine: {:?}",
-                results.machine
-            );
-            results
-        }
-        Err(_) => Results { date: String::new(), machine, results: Vec::new() },
+/// The results in a file, or none yet. A file of another machine is refused, since its figures cannot be compared.
+fn read(path: &Path) -> Result<Results> {
+    let (name, machine) = (path.display(), Machine::this());
+    let Ok(bytes) = std::fs::read(path) else {
+        return Ok(Results { date: String::new(), machine, results: Vec::new() });
     };
+    let results: Results =
+        serde_json::from_slice(&bytes).with_context(|| format!("{name} is no file of results"))?;
+    ensure!(results.machine == machine, "{name} has results of another machine: {:?}", results.machine);
+    Ok(results)
+}
+
+/// A file that figures can go into, found out before anything is measured.
+fn destination(name: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(name);
+    read(&path)?;
+    Ok(path)
+}
+
+/// Puts the figures of a model into a file, in the place of earlier ones of the same measurement.
+fn put(path: &Path, mut figures: Value) -> Result<()> {
+    let mut results = read(path)?;
     results.date = today();
     figures["command"] = command().into();
     let same = |other: &Value| IDENTITY.iter().all(|name| other[name] == figures[name]);

@@ -4,3 +4,4 @@ mod demo;
 mod gpu;
 mod load;
 mod prove;
+mod results;
