@@ -56,6 +56,8 @@ fn every_message_has_one_encoding() {
     check(&samples::committed().certificate);
     check(&samples::committed());
     check(&samples::backup());
+    check(&samples::consent());
+    check(&samples::operating_key());
     check(&samples::genesis());
     check(&samples::report());
 }
@@ -75,6 +77,8 @@ fn unknown_fields_are_refused_in_every_message() {
     check_additions(&samples::round_proposal());
     check_additions(&samples::committed());
     check_additions(&samples::backup());
+    check_additions(&samples::consent());
+    check_additions(&samples::operating_key());
     check_additions(&samples::genesis());
     check_additions(&samples::report());
 }

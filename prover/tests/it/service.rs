@@ -118,8 +118,8 @@ async fn start(queue_capacity: u16) -> Fixture {
 
 async fn start_with(queue_capacity: u16, devices: Devices) -> Fixture {
     let (worker, key) = (Arc::new(Scripted::default()), SecretKey::from_bytes(&[1; 32]));
-    let config =
-        MinerConfig { listen: ([127, 0, 0, 1], 0).into(), chain_id: chain(), queue_capacity, devices };
+    let (listen, owner) = (([127, 0, 0, 1], 0).into(), key.public_key());
+    let config = MinerConfig { listen, chain_id: chain(), owner, queue_capacity, devices };
     let miner = Miner::start(config, key.clone(), worker.clone()).await.expect("starts");
     let calls = MinerClient::new(channel(miner.local_addr()).await).max_encoding_message_size(64 << 20);
     Fixture { miner, worker, key, calls }
@@ -367,7 +367,8 @@ async fn reflection_health_and_description_say_what_the_miner_is() {
 async fn a_port_in_use_and_a_queue_without_room_do_not_start() {
     let miner = start(1).await;
     let again = |listen, queue_capacity| {
-        let config = MinerConfig { listen, chain_id: chain(), queue_capacity, devices: Default::default() };
+        let (chain_id, owner, devices) = (chain(), miner.key.public_key(), Default::default());
+        let config = MinerConfig { listen, chain_id, owner, queue_capacity, devices };
         Miner::start(config, miner.key.clone(), miner.worker.clone())
     };
     let address = miner.miner.local_addr();

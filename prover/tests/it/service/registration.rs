@@ -156,6 +156,7 @@ fn registration(validator: String, patience: Duration) -> Registration {
         tls: None,
         validator: format!("http://{validator}"),
         chain_id: chain(),
+        owner: key().public_key(),
         endpoint: ENDPOINT.to_owned(),
         models: models(),
         devices: Default::default(),
