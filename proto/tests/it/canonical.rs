@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use assay_proto::receipt::Verdict;
+use assay_proto::transaction::{Body, Transaction};
 use assay_proto::{Canonical, JobId, ProtoError};
 use proptest::prelude::*;
 
@@ -58,6 +59,7 @@ fn every_message_has_one_encoding() {
     check(&samples::backup());
     check(&samples::consent());
     check(&samples::operating_key());
+    check(&Transaction { nonce: 1, body: Body::SetOperatingKey(samples::operating_key()) });
     check(&samples::genesis());
     check(&samples::report());
 }

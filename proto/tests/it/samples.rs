@@ -99,7 +99,6 @@ pub fn transactions() -> Vec<Transaction> {
         Body::Challenged(challenged()),
         Body::Hold(Hold { job: key(1).sign(&chain(), job()).into_envelope() }),
         Body::Release(Release { client: key(1).public_key(), nonce: 5, reason: ReleaseReason::MinersFailed }),
-        Body::SetOperatingKey(operating_key()),
     ];
     (1..).zip(bodies).map(|(nonce, body)| Transaction { nonce, body }).collect()
 }
