@@ -31,7 +31,8 @@ pub struct Arguments {
     /// Secret key that signs for the miner: its own, or its operating key, which moves none of its base units
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Public key of the miner, if --key is its operating key [default: as the ledger says]
+    /// Public key of the miner, if --key is its operating key [default: as the ledger says]. A key that its owner has not
+    /// named yet is refused then, instead of becoming a miner of its own
     #[arg(long, value_name = "PUBKEY")]
     owner: Option<PublicKey>,
     /// Address to listen on; port 0 takes a free one
