@@ -231,8 +231,7 @@ impl Application {
             let transaction: Signed<Transaction> = envelope.open_held(state.chain_id(), &held)?;
             let signer = transaction.signer();
             let last = state.account(&signer).nonce;
-            let owner = operating::owner_of(&state, &signer);
-            self.mempool.hear(transaction, last, state.validators().contains(&owner))
+            self.mempool.hear(transaction, last, operating::speaks_for_validator(&state, &signer))
         };
         transactions.iter().filter_map(|envelope| take(envelope).err()).collect()
     }

@@ -133,6 +133,14 @@ pub fn may_work(state: &State, owner: &PublicKey, key: &PublicKey) -> bool {
     term(state, owner, key).is_some_and(|term| term.covers(state.head().height, OVERLAP_BLOCKS))
 }
 
+/// Whether a key speaks for a validator in the next block: what is asked before its transactions cost anybody work. A block may
+/// refuse more.
+pub fn speaks_for_validator(state: &State, key: &PublicKey) -> bool {
+    let (owner, next) = (owner_of(state, key), state.head().height.next());
+    let speaks = owner == *key || may_work(state, &owner, key) || was_in_force(state, &owner, key, next);
+    speaks && state.validators().contains(&owner)
+}
+
 /// Whether a key was the one of its owner at a height.
 pub(crate) fn was_in_force(state: &State, owner: &PublicKey, key: &PublicKey, height: Height) -> bool {
     term(state, owner, key).is_some_and(|term| term.covers(height, 0))

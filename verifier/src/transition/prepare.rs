@@ -291,8 +291,7 @@ fn open(state: &State, guard: Guard, candidate: Candidate<'_>, held: &Held) -> R
         Body::VoteParameter(body) => Content::Ready(Action::VoteParameter(body)),
         // Rows and large jobs are looked at for validators only.
         Body::Challenged(_) | Body::Hold(_)
-            if guard == Guard::Validators
-                && !state.validators().contains(&operating::owner_of(state, &signer)) =>
+            if guard == Guard::Validators && !operating::speaks_for_validator(state, &signer) =>
         {
             return Err(Reason::NotValidator(signer));
         }

@@ -10,7 +10,7 @@ use assay_proto::transaction::{Body, Lock, Purpose, RegisterMiner, Transfer};
 use assay_proto::vote::{Equivocation, Vote, VoteKind};
 use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, PublicKey, SecretKey, Signed, SubnetId};
 use assay_verifier::limits::{KEY_BLOCKS, OVERLAP_BLOCKS};
-use assay_verifier::operating::{key_of, owner_of, signers};
+use assay_verifier::operating::{key_of, owner_of, signers, speaks_for_validator};
 use assay_verifier::propose::propose;
 use assay_verifier::snapshot::{self, Trusted};
 use assay_verifier::state::State;
@@ -163,6 +163,8 @@ fn a_key_is_named_by_its_owner_with_its_consent_and_is_nothing_else() {
         let reason = world.refusal(name(&world, &owner, &known));
         assert!(matches!(reason, Reason::KeyTaken(key) if key == known.public_key()), "{reason}");
     }
+    // Itself is something even where this is the first that it signs.
+    assert!(matches!(world.refusal(name(&world, &key(97), &key(97))), Reason::KeyTaken(_)));
     // Whoever pays to a key that is to be named does not prevent it.
     world.commit(vec![world.transfer(&client(0), k(1).public_key(), 1)]);
     let named = name(&world, &owner, &k(1));
@@ -322,6 +324,17 @@ fn the_duties_of_a_validator_are_signed_by_its_operating_key_and_stand_under_the
     world.commit(vec![world.next(&by, Body::RevealScores(scores))]);
     assert!(world.state.ballot(&owner.public_key()).unwrap().revealed.is_some());
     assert!(world.state.weights().all(|(key, _)| *key == owner.public_key()));
+    // Until when its transactions are looked at, and that the owner's always are.
+    assert!(speaks_for_validator(&world.state, &by.public_key()));
+    let until = rotate(&mut world, &owner, &k(2));
+    assert!(speaks_for_validator(&world.state, &k(2).public_key()), "in the next block it is in force");
+    world.advance(until.0 + OVERLAP_BLOCKS - 1);
+    assert!(speaks_for_validator(&world.state, &by.public_key()));
+    world.advance(until.0 + OVERLAP_BLOCKS);
+    assert!(!speaks_for_validator(&world.state, &by.public_key()));
+    assert!(speaks_for_validator(&world.state, &owner.public_key()));
+    assert!(!speaks_for_validator(&world.state, &miner(0).public_key()));
+    assert!(matches!(world.refusal(hold(&world, 3)), Reason::NotValidator(_)));
     // A model is the owner's to answer for.
     let register = world.next(&by, Body::RegisterModel(model(crate::subnets::OTHER, SubnetId::ROOT)));
     assert!(matches!(world.refusal(register), Reason::NotValidator(_) | Reason::KeyDuty { .. }));
