@@ -154,7 +154,7 @@ fn a_miner_works_under_the_operating_key_that_its_owner_named() {
     let text = consented["consent"].as_str().expect("digits");
     assay!("{} set-operating-key {text}", tx.replace("owner.key", "client.key"))
         .refused("agrees to sign for");
-    assert!(assay!("{tx} set-operating-key {text} --json").json()["height"].as_u64().is_some());
+    assert!(assay!("{tx} --json set-operating-key {text}").json()["height"].as_u64().is_some());
     assay!("{tx} set-operating-key {text}").refused("cannot become an operating key");
     assay!("{pay}").ok();
     assay!("{pay}").ok();
