@@ -10,9 +10,9 @@
 //! offence    at height h counts against the owner if the key of h signed it, however long ago that was
 //! ```
 //!
-//! The owner may sign any transaction itself. Of an operating key it is (`actor`): the duties of a miner and of a validator
-//! that move nobody's base units. What such a transaction costs is the operating key's own to pay, so that whoever steals the key
-//! spends nothing of the owner's. Transfers and burns of an operating key are of its own account.
+//! The owner may sign any transaction itself. An operating key signs the duties of a miner and of a validator, which move nobody's
+//! base units. What such a transaction costs is the operating key's own to pay, so that whoever steals the key spends nothing of the
+//! owner's. Transfers and burns of an operating key are of its own account.
 
 use assay_proto::limits::SIGNERS;
 use assay_proto::{Height, PublicKey};
