@@ -12,7 +12,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use assay_proto::{PublicKey, SecretKey};
+use assay_proto::operating::SetOperatingKey;
+use assay_proto::{Canonical, ChainId, PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
 use crate::{Answer, output};
@@ -61,13 +62,29 @@ pub enum Command {
         json: bool,
     },
     /// Seal a sealed key's file under another password: the key stays, its old password opens nothing any more. The new
-    /// password is the first line of --new-password-file, or asked for
+    /// password is the first line of --new-password-file, or asked for. Another key for a miner or a validator: `assay key
+    /// consent`
     Rotate {
         /// Key file, which is replaced
         file: PathBuf,
         /// File whose first line is the new password
         #[arg(long, value_name = "FILE")]
         new_password_file: Option<PathBuf>,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Agree that a key signs the work of an owner as a miner or a validator, and print that for the owner's
+    /// `assay tx set-operating-key`
+    Consent {
+        /// Key file of the operating key, which has never signed anything else
+        file: PathBuf,
+        /// Public key of the owner
+        #[arg(long, value_name = "PUBKEY")]
+        owner: PublicKey,
+        /// Name of the chain
+        #[arg(long)]
+        chain_id: ChainId,
         /// Print a JSON object
         #[arg(long)]
         json: bool,
@@ -112,6 +129,7 @@ pub fn run(command: Command) -> Result<Answer> {
             output::write_private(&file, |file| Ok(file.write_all(text.as_bytes())?))?;
             (secret.public_key(), json)
         }
+        Command::Consent { file, owner, chain_id, json } => return consent(&file, owner, &chain_id, json),
         Command::Export { file, output, json } => {
             let secret = load(&file)?;
             write(&output, &secret)?;
@@ -123,6 +141,19 @@ pub fn run(command: Command) -> Result<Answer> {
         output::json(&serde_json::json!({ "public_key": public_key }))?;
     } else {
         println!("{public_key}");
+    }
+    Ok(Answer::Yes)
+}
+
+/// Prints what an owner needs to name an operating key.
+fn consent(file: &Path, owner: PublicKey, chain: &ChainId, json: bool) -> Result<Answer> {
+    let secret = load(file)?;
+    let text = hex::encode(SetOperatingKey::new(chain, owner, &secret).encode());
+    if json {
+        let public_key = secret.public_key().to_string();
+        output::json(&serde_json::json!({ "public_key": public_key, "consent": text }))?;
+    } else {
+        println!("{text}");
     }
     Ok(Answer::Yes)
 }

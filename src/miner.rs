@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use assay_proto::client::{Client, ClientError, ClientOptions, ClientTls};
+use assay_proto::client::{AccountEntry, Client, ClientError, ClientOptions, ClientTls};
 use assay_proto::transaction::Devices;
-use assay_proto::{ChainId, SecretKey};
+use assay_proto::{ChainId, PublicKey, SecretKey};
 use assay_prover::backend::{Backend, Choice};
 use assay_prover::cpu::CpuWorker;
 use assay_prover::cuda::CudaWorker;
@@ -28,9 +28,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Arguments of `assay miner`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Secret key of the miner
+    /// Secret key that signs for the miner: its own, or its operating key, which moves none of its base units
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// Public key of the miner, if --key is its operating key [default: as the ledger says]. A key that its owner has not
+    /// named yet is refused then, instead of becoming a miner of its own
+    #[arg(long, value_name = "PUBKEY")]
+    owner: Option<PublicKey>,
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7200")]
     listen: SocketAddr,
@@ -101,10 +105,12 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>)
     // Once told to stop it does, whatever it is waiting for.
     let stop = told_to_stop();
     tokio::pin!(stop);
-    let chain_id = tokio::select! {
+    let account = tokio::select! {
         stopped = &mut stop => return stopped,
-        chain_id = chain_of(&arguments.validator, tls.as_ref(), &secret, patience) => chain_id?,
+        account = account_of(&arguments.validator, tls.as_ref(), &secret, patience) => account?,
     };
+    let owner = owner_of(&account, secret.public_key(), arguments.owner)?;
+    let chain_id = account.chain_id;
     if let Some(expected) = &arguments.chain_id {
         anyhow::ensure!(chain_id == *expected, "the validator is on chain {chain_id}, expected {expected}");
     }
@@ -116,6 +122,7 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>)
     let config = MinerConfig {
         listen: arguments.listen,
         chain_id: chain_id.clone(),
+        owner,
         queue_capacity: arguments.queue,
         devices,
     };
@@ -129,8 +136,16 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>)
     };
     writeln!(std::io::stdout(), "listening on {}", miner.local_addr())?;
     let endpoint = arguments.public.unwrap_or_else(|| format!("{scheme}://{}", miner.local_addr()));
-    let registration =
-        Registration { validator: arguments.validator, tls, chain_id, endpoint, models, devices, patience };
+    let registration = Registration {
+        validator: arguments.validator,
+        tls,
+        chain_id,
+        owner,
+        endpoint,
+        models,
+        devices,
+        patience,
+    };
     let registered = tokio::select! {
         stopped = &mut stop => { stopped?; None }
         registered = register(&registration, &secret) => Some(registered),
@@ -141,7 +156,7 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>)
         Some(Ok(registered)) => {
             tracing::info!(?registered, endpoint = registration.endpoint, "miner serves");
             // Whoever started this process may have stopped listening.
-            let _ = writeln!(std::io::stdout(), "registered as {}", secret.public_key());
+            let _ = writeln!(std::io::stdout(), "registered as {owner}");
             stop.await
         }
     };
@@ -149,13 +164,24 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>)
     outcome
 }
 
-/// The chain of the validator, which may not be up yet.
-async fn chain_of(
+/// The miner that a key signs for: what the ledger says, and what the caller expects of it.
+fn owner_of(account: &AccountEntry, key: PublicKey, expected: Option<PublicKey>) -> Result<PublicKey> {
+    let owner = account.operates.map_or(key, |operating| operating.owner);
+    match expected {
+        Some(expected) if expected != owner => anyhow::bail!(
+            "the ledger knows no key {key} of {expected}: its owner names it by `assay tx set-operating-key`"
+        ),
+        _ => Ok(owner),
+    }
+}
+
+/// The key's account at the validator, which may not be up yet.
+async fn account_of(
     validator: &str,
     tls: Option<&ClientTls>,
     secret: &SecretKey,
     patience: Duration,
-) -> Result<ChainId> {
+) -> Result<AccountEntry> {
     let began = Instant::now();
     loop {
         let account = async {
@@ -165,7 +191,7 @@ async fn chain_of(
             client.account(&secret.public_key()).await
         };
         match account.await {
-            Ok(account) => return Ok(account.chain_id),
+            Ok(account) => return Ok(account),
             Err(ClientError::Connect { .. }) if began.elapsed() + PAUSE < patience => {
                 tracing::info!(validator, "the validator is not up yet");
                 tokio::time::sleep(PAUSE).await;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use assay_proto::operating::SetOperatingKey;
 use assay_proto::subnet::{Number, RegisterSubnet, VoteParameter, WeighSubnets};
 use assay_proto::transaction::{Body, Burn, Lock, Purpose, Transaction, Transfer};
-use assay_proto::{ModelId, ProofSystem, PublicKey, SubnetId, wire};
+use assay_proto::{Canonical, ModelId, ProofSystem, PublicKey, SubnetId, wire};
 
 use crate::connection::Tls;
 use crate::{Answer, key, output};
@@ -80,6 +81,12 @@ enum Action {
         /// Base units
         amount: u64,
     },
+    /// Name the key that signs one's work as a miner or a validator from the block after the next on, in place of the one
+    /// before. Only it moves from there: base units, stake and collateral stay with --key
+    SetOperatingKey {
+        /// What `assay key consent` printed
+        consent: Consent,
+    },
     /// Register a subnet, at the chain's subnet_price
     RegisterSubnet {
         /// Name for people
@@ -111,6 +118,19 @@ enum Action {
     },
 }
 
+/// The signed consent of an operating key, in hexadecimal.
+#[derive(Clone, Debug)]
+struct Consent(SetOperatingKey);
+
+impl std::str::FromStr for Consent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bytes = hex::decode(text).map_err(|_| "no hexadecimal digits")?;
+        SetOperatingKey::decode(&bytes).map(Self).map_err(|error| error.to_string())
+    }
+}
+
 fn number(text: &str) -> Result<Number, String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     let value = value.parse().map_err(|_| format!("{value:?} is no number"))?;
@@ -140,6 +160,7 @@ impl Action {
                 weights.sort_unstable();
                 Body::WeighSubnets(WeighSubnets { weights })
             }
+            Self::SetOperatingKey { consent: Consent(ref body) } => Body::SetOperatingKey(body.clone()),
             Self::Vote { ref number } => Body::VoteParameter(VoteParameter { number: number.clone() }),
             Self::Transfer { to, amount } => Body::Transfer(Transfer { to, amount }),
             Self::Burn { amount } => Body::Burn(Burn { amount }),

@@ -21,6 +21,7 @@ use assay_proto::{ChainId, Epoch, Height, PublicKey, SubnetId};
 use assay_validator::broker::assignment::{Candidate, Draw, choose};
 use assay_verifier::certificate::ValidatorSet;
 use assay_verifier::epoch::{self, Standing};
+use assay_verifier::operating::Signers;
 use assay_verifier::scores::{Ballot, Consensus, Revealed, Tally};
 use assay_verifier::state::Place;
 use serde::Serialize;
@@ -385,6 +386,7 @@ impl World {
                 miner: *key,
                 endpoint: String::new(),
                 reputation_ppm: miner.reputation_ppm,
+                signers: Signers::new(*key, [*key]),
             })
             .collect();
         let mut tallies = BTreeMap::<PublicKey, Tally<'_>>::new();

@@ -9,6 +9,7 @@ use assay_proto::block::{Block, BlockHeader, CommitCertificate, CommittedBlock};
 use assay_proto::challenge::{Challenge, ChallengeAnswer};
 use assay_proto::genesis::Genesis;
 use assay_proto::job::{Job, Output, Proof, Tier};
+use assay_proto::operating::{KeyConsent, SetOperatingKey};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::Receipt;
 use assay_proto::record::RecordProof;
@@ -75,6 +76,8 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
     message::<RecordProof>(bytes);
     message::<Vote>(bytes);
     message::<Proposal>(bytes);
+    message::<KeyConsent>(bytes);
+    message::<SetOperatingKey>(bytes);
     message::<Backup>(bytes);
 
     if let Ok(signed) = wire::Signed::decode(bytes)

@@ -134,6 +134,23 @@ pub struct AccountEntry {
     pub locks: Vec<LockEntry>,
     /// Base units that are held for its jobs in progress.
     pub held: u64,
+    /// The latest key that signs its work, if it named one.
+    pub operating_key: Option<OperatingEntry>,
+    /// What it is as an operating key, if it is one.
+    pub operates: Option<OperatingEntry>,
+}
+
+/// A key that signs for an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatingEntry {
+    /// The key.
+    pub key: PublicKey,
+    /// Whom it signs for.
+    pub owner: PublicKey,
+    /// First height at which it signs.
+    pub from: Height,
+    /// First height at which another one does.
+    pub until: Option<Height>,
 }
 
 /// Base units that an account has locked for one purpose.
@@ -305,6 +322,8 @@ impl Client {
             miner: response.miner.map(miner).transpose()?,
             held: response.held,
             locks: each(response.locks, "locks of an account", limits::LOCKS, lock)?,
+            operating_key: response.operating_key.map(operating).transpose()?,
+            operates: response.operates.map(operating).transpose()?,
         })
     }
 
@@ -381,6 +400,15 @@ fn lock(record: wire::LockRecord) -> Result<LockEntry, ProtoError> {
         purpose: Purpose::of_wire(record.purpose, &record.validator)?,
         amount: record.amount,
         leaving: each(record.leaving, "parts of a lock that leave", limits::LEAVING, leaving)?,
+    })
+}
+
+fn operating(entry: wire::OperatingKey) -> Result<OperatingEntry, ProtoError> {
+    Ok(OperatingEntry {
+        key: entry.public_key.as_slice().try_into()?,
+        owner: entry.owner.as_slice().try_into()?,
+        from: Height(entry.from),
+        until: (entry.until > 0).then_some(Height(entry.until)),
     })
 }
 

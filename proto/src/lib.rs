@@ -12,6 +12,7 @@ pub mod hold;
 mod id;
 pub mod job;
 pub mod limits;
+pub mod operating;
 pub mod operator;
 pub mod receipt;
 pub mod record;

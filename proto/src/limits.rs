@@ -93,6 +93,10 @@ pub const CHALLENGE_BLOCKS: u64 = 1 << 16;
 pub const CHALLENGE_BYTES: usize = 128;
 /// Payload of an answer to a challenge.
 pub const ANSWER_BYTES: usize = 4096 * 8 + 64;
+/// Payload of an operating key's consent.
+pub const KEY_CONSENT_BYTES: usize = 64;
+/// Keys by which a miner's work counts at a time.
+pub const SIGNERS: usize = 64;
 /// Blocks that a job's price is locked.
 pub const HOLD_BLOCKS: u64 = 1 << 24;
 /// Share that one tier's price floor is of another's.

@@ -1,4 +1,4 @@
-//! Changes of the ledger, signed by the account that they speak for.
+//! Changes of the ledger, signed by the account that they speak for or by its operating key.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -7,6 +7,7 @@ use crate::codec::{Canonical, Repeated, each, ranged};
 use crate::error::ProtoError;
 use crate::hold::{Hold, Release};
 use crate::id::{ModelId, PublicKey, SubnetId};
+use crate::operating::SetOperatingKey;
 use crate::receipt::Receipt;
 use crate::scores::{CommitScores, RevealScores};
 use crate::signing::Payload;
@@ -58,6 +59,8 @@ pub enum Body {
     Hold(Hold),
     /// A validator gives a job's price back.
     Release(Release),
+    /// The signer names the key that signs its work.
+    SetOperatingKey(SetOperatingKey),
 }
 
 /// How a model's answers are proven.
@@ -241,6 +244,7 @@ impl TryFrom<wire::Transaction> for Transaction {
             wire::transaction::Body::Challenged(body) => Body::Challenged(body.try_into()?),
             wire::transaction::Body::Hold(body) => Body::Hold(body.try_into()?),
             wire::transaction::Body::Release(body) => Body::Release(body.try_into()?),
+            wire::transaction::Body::SetOperatingKey(body) => Body::SetOperatingKey(body.try_into()?),
         };
         Ok(Self { nonce: wire.nonce, body })
     }
@@ -265,6 +269,7 @@ impl From<&Transaction> for wire::Transaction {
             Body::Challenged(body) => wire::transaction::Body::Challenged(body.into()),
             Body::Hold(body) => wire::transaction::Body::Hold(body.into()),
             Body::Release(body) => wire::transaction::Body::Release(body.into()),
+            Body::SetOperatingKey(body) => wire::transaction::Body::SetOperatingKey(body.into()),
         };
         Self { nonce: transaction.nonce, body: Some(body) }
     }

@@ -25,7 +25,7 @@ use assay_circuits::ir::ModelId;
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::transaction::Devices;
 use assay_proto::wire::miner_server::{Miner as MinerRpc, MinerServer};
-use assay_proto::{ChainId, Envelope, JobId, SecretKey, Signed, limits, wire};
+use assay_proto::{ChainId, Envelope, JobId, PublicKey, SecretKey, Signed, limits, wire};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -56,6 +56,8 @@ pub struct MinerConfig {
     pub listen: SocketAddr,
     /// The only chain whose jobs are taken.
     pub chain_id: ChainId,
+    /// The miner on the ledger: the owner of the key that signs, or that key itself. Proofs are bound to it.
+    pub owner: PublicKey,
     /// Jobs that are held at a time, the one being worked on included; at least 1.
     pub queue_capacity: u16,
     /// What it computes with, as it registers them; without any, challenges are refused.
@@ -137,6 +139,7 @@ impl Miner {
         let rate = tokio::task::spawn_blocking(move || measuring.rate()).await;
         let service = Service {
             key,
+            owner: config.owner,
             chain: config.chain_id,
             worker,
             queue: Queue::new(config.queue_capacity),
@@ -208,6 +211,7 @@ struct Endpoint(Arc<Service>);
 
 struct Service {
     key: SecretKey,
+    owner: PublicKey,
     chain: ChainId,
     worker: Arc<dyn Worker>,
     queue: Queue,
@@ -240,7 +244,7 @@ impl MinerRpc for Endpoint {
         _request: Request<wire::DescribeRequest>,
     ) -> Result<Response<wire::DescribeResponse>, Status> {
         Ok(Response::new(wire::DescribeResponse {
-            public_key: self.0.key.public_key().to_vec(),
+            public_key: self.0.owner.to_vec(),
             model_ids: self.0.worker.models().iter().map(|id| id.0.to_vec()).collect(),
             backend: self.0.worker.backend(),
             queue_length: self.0.queue.length(),
@@ -347,7 +351,7 @@ impl Service {
     }
 
     fn binding(&self, id: &JobId) -> [u8; 32] {
-        job_binding(&self.chain, id, &self.key.public_key())
+        job_binding(&self.chain, id, &self.owner)
     }
 }
 

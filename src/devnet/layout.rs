@@ -140,7 +140,11 @@ impl Network {
         config.consensus.listen = own.consensus;
         let others = self.validators.iter().enumerate().filter(|(other, _)| *other != index);
         config.consensus.peers = others
-            .map(|(_, peer)| PeerConfig { validator: peer.public_key.clone(), address: peer.consensus })
+            .map(|(_, peer)| PeerConfig {
+                validator: peer.public_key.clone(),
+                owner: String::new(),
+                address: peer.consensus,
+            })
             .collect();
         Ok(config)
     }

@@ -11,6 +11,7 @@ use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Verdict};
 use assay_proto::{ChainId, PublicKey, Signed};
 use assay_verifier::describe;
+use assay_verifier::operating::Signers;
 use assay_verifier::proof::{Statement, VerifyingKey};
 use assay_verifier::receipt::{Judgement, judge};
 
@@ -79,7 +80,7 @@ pub struct Follower<'a> {
 /// What the miner assigned last has sent.
 #[derive(Default)]
 struct Received {
-    miner: Option<PublicKey>,
+    miner: Option<Signers>,
     output: Option<Signed<Output>>,
     proof: Option<Signed<Proof>>,
 }
@@ -152,8 +153,8 @@ impl<'a> Follower<'a> {
             }
             // What comes after the proof that held only tells of its receipt.
             _ if self.verified => {}
-            InferEvent::Assigned { miner, attempt } => {
-                self.attempt = Received { miner: Some(miner), ..Received::default() };
+            InferEvent::Assigned { miner, attempt, signers } => {
+                self.attempt = Received { miner: Some(Signers::new(miner, signers)), ..Received::default() };
                 let job_id = self.job.id(self.chain).to_string();
                 self.early(Shown::Assigned { job_id, miner: miner.to_string(), attempt })?;
             }
@@ -178,13 +179,14 @@ impl<'a> Follower<'a> {
 
     /// Judges what has come so far; nothing is decided while the proof is missing and the output fits.
     fn judge(&mut self) -> Result<()> {
-        let Received { miner: Some(miner), output: Some(output), proof } = &self.attempt else {
+        let Received { miner: Some(signers), output: Some(output), proof } = &self.attempt else {
             return Ok(());
         };
+        let miner = signers.owner();
         // Whether it came in time is between validator and miner; 1 us means that it came.
         let evidence = Evidence {
             job: self.job.envelope().clone(),
-            miner: *miner,
+            miner,
             output: Some(output.envelope().clone()),
             proof: proof.as_ref().map(|proof| proof.envelope().clone()),
             assigned_at_ms: 0,
@@ -192,7 +194,7 @@ impl<'a> Follower<'a> {
             proof_us: u64::from(proof.is_some()),
         };
         let began = Instant::now();
-        let Judgement { verdict, cause } = judge(self.chain, &evidence, self.key)?;
+        let Judgement { verdict, cause } = judge(self.chain, signers, &evidence, self.key)?;
         let verify_seconds = began.elapsed().as_secs_f64();
         match (verdict, proof) {
             (Verdict::Verified, Some(proof)) => {
@@ -206,7 +208,7 @@ impl<'a> Follower<'a> {
                     prove_seconds: proof.value().prove_us as f64 / 1e6,
                     verify_seconds,
                 };
-                self.save(*miner, output, proof)?;
+                self.save(miner, output, proof)?;
                 self.show(&shown)?;
                 self.verified = true;
             }

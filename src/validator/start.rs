@@ -81,10 +81,15 @@ impl Settings {
 pub fn check(arguments: &Check) -> Result<Answer> {
     let (home, config, genesis) = arguments.settings.load()?;
     let key = key::public(&home.key())?;
+    let owner = config.owner()?.unwrap_or(key);
     let may = |key| may_validate(&genesis, &key);
-    ensure!(may(key), "{}: {key} is not a validator of the genesis", home.key().display());
-    for peer in config.consensus.peers()? {
-        ensure!(may(peer.key) && peer.key != key, "consensus.peers: {} is not another validator", peer.key);
+    ensure!(
+        may(owner),
+        "{}: {owner} is not a validator of the genesis; the setting owner names the owner of an operating key",
+        home.key().display()
+    );
+    for (peer, other) in config.consensus.peers()?.iter().zip(config.consensus.owners()?) {
+        ensure!(may(other) && peer.key != key, "consensus.peers: {other} is not another validator");
     }
     let missing = genesis.validators.len().saturating_sub(1 + config.consensus.peers.len());
     if arguments.json {
@@ -92,7 +97,7 @@ pub fn check(arguments: &Check) -> Result<Answer> {
     } else {
         println!("chain      {}", genesis.chain_id);
         println!("genesis    {}", genesis.hash());
-        println!("validator  {key}, one of {}", genesis.validators.len());
+        println!("validator  {owner}, one of {}", genesis.validators.len());
         if missing > 0 {
             println!("peers      {missing} validators of the genesis are not among them");
         }

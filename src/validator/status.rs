@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use assay_proto::client::{AccountEntry, BlockPoint, ClientError, LockEntry, MinerEntry, ModelEntry};
+use assay_proto::client::{
+    AccountEntry, BlockPoint, ClientError, LockEntry, MinerEntry, ModelEntry, OperatingEntry,
+};
 use assay_proto::genesis::Parameters;
 use assay_proto::report::EpochReport;
 use assay_proto::subnet::{Number, SubnetEntry, Subnets};
@@ -120,6 +122,23 @@ struct Account {
     held: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     miner: Option<Miner>,
+    /// The latest key that signs its work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operating_key: Option<Operating>,
+    /// What it is as an operating key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operates: Option<Operating>,
+}
+
+#[derive(serde::Serialize)]
+struct Operating {
+    public_key: String,
+    owner: String,
+    /// First height at which it signs.
+    from: u64,
+    /// First height at which another one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<u64>,
 }
 
 #[derive(serde::Serialize)]
@@ -236,7 +255,7 @@ impl From<&EpochReport> for Epoch {
 
 impl Account {
     fn new(key: &PublicKey, entry: AccountEntry) -> Self {
-        let AccountEntry { balance, nonce, job_nonce, miner, locks, held, chain_id: _, height: _ } = entry;
+        let AccountEntry { balance, nonce, job_nonce, miner, locks, held, .. } = entry;
         let locks = locks.into_iter().map(Lock::from).collect();
         Self {
             public_key: key.to_string(),
@@ -246,7 +265,16 @@ impl Account {
             locks,
             held,
             miner: miner.map(Miner::from),
+            operating_key: entry.operating_key.map(Operating::from),
+            operates: entry.operates.map(Operating::from),
         }
+    }
+}
+
+impl From<OperatingEntry> for Operating {
+    fn from(OperatingEntry { key, owner, from, until }: OperatingEntry) -> Self {
+        let (public_key, owner) = (key.to_string(), owner.to_string());
+        Self { public_key, owner, from: from.0, until: until.map(|until| until.0) }
     }
 }
 
@@ -306,6 +334,13 @@ impl Report {
             }
             if account.held > 0 {
                 println!("held     {} for jobs in progress", account.held);
+            }
+            if let Some(Operating { public_key, from, .. }) = &account.operating_key {
+                println!("signed   by {public_key} from height {from} on");
+            }
+            if let Some(Operating { owner, from, until, .. }) = &account.operates {
+                let until = until.map(|until| format!(" until height {until}")).unwrap_or_default();
+                println!("signs    for {owner} from height {from}{until}");
             }
             if let Some(Miner { endpoint, model_ids, reputation_ppm, earned }) = &account.miner {
                 println!("miner    at {endpoint} for {} models", model_ids.len());

@@ -70,8 +70,12 @@ impl Fake {
     fn events(&self, job: &Signed<Job>) -> Vec<Event> {
         let id = job.id(&self.chain);
         let key = self.miner.public_key();
-        let assigned =
-            Event::Assigned(wire::Assigned { job_id: id.to_vec(), miner: key.to_vec(), attempt: 1 });
+        let assigned = Event::Assigned(wire::Assigned {
+            job_id: id.to_vec(),
+            miner: key.to_vec(),
+            attempt: 1,
+            signers: Vec::new(),
+        });
         let committed = Event::Committed(wire::Committed { height: 1, index: 0 });
         let mut events = vec![assigned];
         if self.trick != Trick::Nothing {
@@ -330,15 +334,23 @@ async fn giza_a_lying_miner_gets_nothing_printed_and_nothing_paid() {
     let url = validator.url();
     chain.register_model(&url);
     let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let config =
-        MinerConfig { listen, chain_id: chain.chain_id(), queue_capacity: 4, devices: Default::default() };
-    let (secret, liar) = (chain.secret("miner.key"), Liar(worker(&chain)));
+    let secret = chain.secret("miner.key");
+    let owner = secret.public_key();
+    let config = MinerConfig {
+        listen,
+        chain_id: chain.chain_id(),
+        owner,
+        queue_capacity: 4,
+        devices: Default::default(),
+    };
+    let liar = Liar(worker(&chain));
     let models = liar.models();
     let miner = Miner::start(config, secret.clone(), Arc::new(liar)).await.expect("miner");
     let registration = Registration {
         tls: None,
         validator: url.clone(),
         chain_id: ChainId::new(CHAIN).expect("chain id"),
+        owner,
         endpoint: format!("http://{}", miner.local_addr()),
         models,
         devices: Default::default(),

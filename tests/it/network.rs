@@ -127,6 +127,68 @@ fn a_public_model_is_proven_without_a_setup_paid_exported_and_audited() {
 }
 
 #[test]
+fn a_miner_works_under_the_operating_key_that_its_owner_named() {
+    let chain = Chain::new();
+    let validator = chain.start();
+    let url = validator.url();
+    chain.register_model(&url);
+    let path = |name: &str| chain.files.path(name);
+    let (owner, operating) = (chain.files.key("owner.key"), &chain.miner);
+    let (key, client) = (path("miner.key"), path("client.key"));
+    let tx = format!("tx --endpoint {url} --key {}", path("owner.key"));
+    let pay = format!("tx --endpoint {url} --key {client} transfer {owner} 1");
+    let mine = format!(
+        "miner --key {key} --owner {owner} --listen 127.0.0.1:0 --validator {url} --model {} --keys {}",
+        path("digits.assay"),
+        path("keys")
+    );
+    // Not named yet: it would become a miner of its own, which can be nobody's operating key.
+    assay!("{mine}").refused("knows no key");
+
+    let consent = format!("key consent {key} --owner {owner} --chain-id");
+    let elsewhere = assay!("{consent} test-elsewhere").ok();
+    assay!("{tx} set-operating-key {elsewhere}").refused("the consent of the operating key");
+    assert_eq!(assay!("{tx} set-operating-key abc").code, Some(2));
+    let consented = assay!("{consent} {CHAIN} --json").json();
+    assert_eq!(consented["public_key"], operating.as_str());
+    let text = consented["consent"].as_str().expect("digits");
+    assay!("{} set-operating-key {text}", tx.replace("owner.key", "client.key"))
+        .refused("agrees to sign for");
+    assert!(assay!("{tx} --json set-operating-key {text}").json()["height"].as_u64().is_some());
+    assay!("{tx} set-operating-key {text}").refused("cannot become an operating key");
+    assay!("{pay}").ok();
+    assay!("{pay}").ok();
+
+    let miner = chain.start_miner_with(&url, &format!("--owner {owner}"));
+    let infer = chain.infer(&url);
+    let shown = events(&assay!("{infer} --wait-verified --json").ok());
+    assert_eq!(shown[0]["miner"], owner.as_str());
+    let account = |key: &str| assay!("validator status --endpoint {url} --account {key} --json").json();
+    let status = &account(&owner)["account"];
+    assert_eq!(status["balance"], PRICE + 2);
+    assert_eq!(status["miner"]["model_ids"].as_array().map(Vec::len), Some(1));
+    assert_eq!(status["operating_key"]["public_key"], operating.as_str());
+    let status = &account(operating)["account"];
+    assert_eq!(status["operates"]["owner"], owner.as_str());
+    assert_eq!(status["balance"], 0);
+    assert!(status["miner"].is_null(), "{status}");
+    let text = assay!("validator status --endpoint {url} --account {operating}").ok();
+    assert!(text.contains(&format!("signs    for {owner} from height ")), "{text}");
+    // What it may not sign.
+    let thief = format!("tx --endpoint {url} --key {key}");
+    assay!("{thief} transfer {operating} 1").refused("are needed");
+    assay!("{thief} withdraw 1").refused("has to sign this itself");
+
+    let (genesis, log) = (path("home/genesis.bin"), path("log"));
+    let ask = format!("verify-state --genesis {genesis} --endpoint {url} --record operating-key={operating}");
+    assert!(assay!("{ask}").ok().contains(&owner));
+    assay!("validator export --endpoint {url} -o {log}").ok();
+    assay!("audit {log}").ok();
+    assert_eq!(miner.terminate(), Some(0));
+    assert_eq!(validator.terminate(), Some(0));
+}
+
+#[test]
 fn without_a_miner_nothing_is_printed_and_the_exit_code_is_2() {
     let chain = Chain::new();
     let validator = chain.start();

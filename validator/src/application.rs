@@ -27,7 +27,7 @@ use assay_proto::{
 use assay_verifier::propose::{Proposal, propose};
 use assay_verifier::state::{KeyCache, State};
 use assay_verifier::transition::{Candidate, Transition, apply};
-use assay_verifier::{Reason, Rejection, certificate, describe};
+use assay_verifier::{Reason, Rejection, certificate, describe, operating};
 use tokio::sync::watch;
 
 use crate::config::StoreConfig;
@@ -157,7 +157,7 @@ impl Application {
             unknown.insert(Validated { block, transition });
         }
         let known = validated.get(&hash).ok_or(Error::UnknownBlock(hash))?;
-        certificate::verify(state.chain_id(), state.validators(), &certificate, &known.block.header)
+        certificate::verify(state.chain_id(), state.voters(), &certificate, &known.block.header)
             .map_err(|reason| Rejection { height, index: None, reason: Box::new(reason) })?;
         let known = validated.remove(&hash).ok_or(Error::UnknownBlock(hash))?;
         let Validated { block, transition } = known;
@@ -231,7 +231,7 @@ impl Application {
             let transaction: Signed<Transaction> = envelope.open_held(state.chain_id(), &held)?;
             let signer = transaction.signer();
             let last = state.account(&signer).nonce;
-            self.mempool.hear(transaction, last, state.validators().contains(&signer))
+            self.mempool.hear(transaction, last, operating::speaks_for_validator(&state, &signer))
         };
         transactions.iter().filter_map(|envelope| take(envelope).err()).collect()
     }
@@ -240,13 +240,14 @@ impl Application {
     pub fn accuse(&self, evidence: Equivocation) -> Result<(), Error> {
         let state = self.state();
         let offence = evidence.open(state.chain_id())?;
-        let known = state.offenders().any(|(key, _)| *key == offence.validator);
-        let fresh = || self.accused.lock().unwrap_or_else(PoisonError::into_inner).insert(offence.validator);
+        let owner = operating::owner_of(&state, &offence.validator);
+        let known = state.offenders().any(|(key, _)| *key == owner);
+        let fresh = || self.accused.lock().unwrap_or_else(PoisonError::into_inner).insert(owner);
         if known || !fresh() {
             return Ok(());
         }
         self.metrics.equivocated();
-        tracing::error!(validator = %offence.validator, height = %offence.height, round = offence.round, "a validator equivocated");
+        tracing::error!(validator = %owner, key = %offence.validator, height = %offence.height, round = offence.round, "a validator equivocated");
         let last = state.account(&self.public_key()).nonce;
         self.mempool.submit_own(last, |nonce| {
             self.key.sign(state.chain_id(), Transaction { nonce, body: Body::Equivocation(evidence) })
@@ -302,9 +303,14 @@ impl Application {
         self.head.borrow().chain_id().clone()
     }
 
-    /// This validator.
+    /// The key that this node signs with.
     pub fn public_key(&self) -> PublicKey {
         self.key.public_key()
+    }
+
+    /// This validator on the ledger: the owner that the node's key signs for, or else the key itself.
+    pub fn validator(&self) -> PublicKey {
+        operating::owner_of(&self.head.borrow(), &self.key.public_key())
     }
 
     /// Decoded verifying keys.

@@ -24,6 +24,7 @@ use std::time::Duration;
 use assay_proto::client::ClientTls;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::{Envelope, Height, JobId, PublicKey};
+use assay_verifier::operating::Signers;
 use assay_verifier::receipt::open_job;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -49,10 +50,10 @@ pub enum Event {
     Assigned {
         /// The job.
         job_id: JobId,
-        /// The miner.
-        miner: PublicKey,
         /// 1 for the first.
         attempt: u32,
+        /// The miner and the keys that sign for it.
+        signers: Signers,
     },
     /// The miner's signed output.
     Output(Envelope),

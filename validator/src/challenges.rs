@@ -52,11 +52,12 @@ pub(crate) async fn run(
     mut ready: watch::Receiver<bool>,
     stopped: Stopped,
 ) {
-    let (mut head, own) = (application.follow(), application.public_key());
+    let mut head = application.follow();
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut asked: BTreeSet<(PublicKey, Height)> = BTreeSet::new();
     loop {
         let state = Arc::clone(&head.borrow_and_update());
+        let own = application.validator();
         let wanted = if *ready.borrow_and_update() { challenge::to_ask(&state, &own) } else { Vec::new() };
         asked.retain(|asked| wanted.iter().any(|(miner, open)| *asked == (*miner, open.height)));
         for (miner, open) in wanted {
@@ -100,7 +101,7 @@ impl Asking {
     async fn run(self, places: &Semaphore) {
         let state = self.application.state();
         let window = window(&state, &self.open);
-        let place = self.open.place(&self.application.public_key()).unwrap_or(0);
+        let place = self.open.place(&self.application.validator()).unwrap_or(0);
         drop(state);
         let before = window.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
         tokio::time::sleep(before.min(LONGEST)).await;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_proto::{Height, limits};
+use assay_proto::{Height, PublicKey, limits};
 use assay_validator_bft::{Peer, Timeouts};
 use assay_verifier::limits as rules;
 use assay_verifier::snapshot::Trusted;
@@ -21,6 +21,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Folder of the database; made when it is missing.
     pub data_dir: PathBuf,
+    /// Public key of the validator, if this node's key is its operating key; empty if it is the validator's own.
+    pub owner: String,
     /// When blocks are made.
     pub engine: EngineConfig,
     /// How validators agree.
@@ -74,8 +76,11 @@ pub struct ConsensusConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerConfig {
-    /// Its public key, which is its identity on the network too.
+    /// The public key that it signs with, which is its identity on the network too.
     pub validator: String,
+    /// Its owner, if that is an operating key.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owner: String,
     /// Where it listens: an IP address and a port.
     pub address: SocketAddr,
 }
@@ -223,6 +228,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7100)),
             data_dir: PathBuf::from("validator-data"),
+            owner: String::new(),
             engine: EngineConfig::default(),
             consensus: ConsensusConfig::default(),
             store: StoreConfig::default(),
@@ -311,11 +317,20 @@ impl Config {
         self.data_dir.with_file_name(format!("{name}-backups"))
     }
 
+    /// The validator that the node's key signs for, if that is not the key itself.
+    pub fn owner(&self) -> Result<Option<PublicKey>, Error> {
+        match self.owner.as_str() {
+            "" => Ok(None),
+            text => public_key("owner", text).map(Some),
+        }
+    }
+
     /// Refuses a value outside its documented range, naming the field.
     pub fn validate(&self) -> Result<(), Error> {
         let Self {
             listen: _,
             data_dir,
+            owner: _,
             engine,
             consensus,
             store,
@@ -334,7 +349,9 @@ impl Config {
         within("engine.gather_ms", engine.gather_ms, 0, 10_000)?;
         within("consensus.propose_timeout_ms", consensus.propose_timeout_ms, 100, 600_000)?;
         within("consensus.vote_timeout_ms", consensus.vote_timeout_ms, 50, 600_000)?;
+        self.owner()?;
         consensus.peers()?;
+        consensus.owners()?;
         within("store.snapshot_blocks", store.snapshot_blocks, 1, 1_000_000)?;
         within("mempool.transactions", wide(mempool.transactions), 1, 1_000_000)?;
         within("mempool.bytes", wide(mempool.bytes), MEMPOOL_BYTES_MIN, MEMPOOL_BYTES_MAX)?;
@@ -425,8 +442,8 @@ impl ConsensusConfig {
             allowed: allowed.to_owned(),
         };
         let mut peers: Vec<Peer> = Vec::new();
-        for PeerConfig { validator, address } in &self.peers {
-            let key = validator.parse().map_err(|_| wrong(validator, "public keys of validators"))?;
+        for PeerConfig { validator, owner: _, address } in &self.peers {
+            let key = public_key("consensus.peers", validator)?;
             if peers.iter().any(|peer| peer.key == key) {
                 return Err(wrong(validator, "each validator once"));
             }
@@ -436,6 +453,15 @@ impl ConsensusConfig {
             return Err(wrong(&peers.len().to_string(), &format!("at most {} entries", limits::VALIDATORS)));
         }
         Ok(peers)
+    }
+
+    /// The other validators on the ledger, whatever keys sign for them.
+    pub fn owners(&self) -> Result<Vec<PublicKey>, Error> {
+        let owner = |peer: &PeerConfig| {
+            let text = if peer.owner.is_empty() { &peer.validator } else { &peer.owner };
+            public_key("consensus.peers", text)
+        };
+        self.peers.iter().map(owner).collect()
     }
 
     /// Patience of the engine.
@@ -458,6 +484,11 @@ impl MempoolConfig {
 const MEMPOOL_BYTES_MIN: u64 = 16 << 20;
 const MEMPOOL_BYTES_MAX: u64 = 64 << 30;
 
+fn public_key(field: &'static str, text: &str) -> Result<PublicKey, Error> {
+    let wrong = |_| Error::Config { field, value: text.to_owned(), allowed: "public keys".into() };
+    text.parse().map_err(wrong)
+}
+
 fn wide(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
@@ -476,7 +507,11 @@ mod tests {
     type Spoil = fn(&mut Config);
 
     fn peer(validator: &str) -> PeerConfig {
-        PeerConfig { validator: validator.to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 1)) }
+        PeerConfig {
+            validator: validator.to_owned(),
+            owner: String::new(),
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        }
     }
 
     #[test]
@@ -488,6 +523,10 @@ mod tests {
     fn every_bound_names_its_field() {
         let cases: &[(&str, Spoil)] = &[
             ("data_dir", |c| c.data_dir = PathBuf::new()),
+            ("owner", |c| c.owner = "no key".into()),
+            ("consensus.peers", |c| {
+                c.consensus.peers = vec![PeerConfig { owner: "no key".into(), ..peer(&"ab".repeat(32)) }]
+            }),
             ("engine.block_interval_ms", |c| c.engine.block_interval_ms = 0),
             ("engine.gather_ms", |c| c.engine.gather_ms = 10_001),
             ("consensus.propose_timeout_ms", |c| c.consensus.propose_timeout_ms = 99),

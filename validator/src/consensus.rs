@@ -17,6 +17,7 @@ use assay_proto::transaction::Transaction;
 use assay_proto::vote::Equivocation;
 use assay_proto::{BlockHash, Canonical, Envelope, Height, ProtoError, PublicKey, Signed, wire};
 use assay_validator_bft::{Application as Agreed, Fault, PeerLog, Proposed, Status, Verdict};
+use assay_verifier::operating::key_of;
 use assay_verifier::state::State;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -72,13 +73,20 @@ impl Agreed for Ledger {
     }
 
     fn validators(&self) -> Vec<(PublicKey, u64)> {
-        self.application.state().validators().iter().collect()
+        self.application.state().voters().iter().collect()
     }
 
     fn known(&self) -> Vec<PublicKey> {
         let state = self.application.state();
-        let validators = state.validators().iter().map(|(key, _)| key);
-        validators.chain(state.stake_power().next.keys().copied()).collect()
+        let owners = state.validators().iter().map(|(key, _)| key);
+        let owners = owners.chain(state.stake_power().next.keys().copied());
+        let next = state.head().height.next();
+        // With the key that votes for each, the one that is about to.
+        let keys = owners.flat_map(|owner| {
+            let latest = state.operated(&owner).map(|operated| operated.latest);
+            [key_of(&state, &owner, next)].into_iter().chain(latest)
+        });
+        keys.collect()
     }
 
     fn propose(&self, round: u32) -> Result<Proposed, Fault> {
@@ -280,7 +288,7 @@ pub(crate) async fn readiness(
 
 /// Whether this node is where the others are. Of a peer that is connected and has not said yet what it has, nothing is known.
 pub(crate) fn is_ready(state: &State, status: &Status, own: &PublicKey) -> bool {
-    let validators = state.validators();
+    let validators = state.voters();
     let here = |key: &PublicKey| key == own || status.peers.get(key).is_some_and(PeerLog::is_known);
     let power = validators
         .iter()

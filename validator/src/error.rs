@@ -31,8 +31,20 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The key is no validator's of the genesis, and stake makes none.
-    #[error("the key {0} is not a validator of this chain's genesis, and stake makes nobody one")]
+    #[error(
+        "the key {0} is not a validator of this chain's genesis, and stake makes nobody one; if it is an operating key, the setting owner names its owner"
+    )]
     NotValidator(PublicKey),
+    /// The settings name another owner than the ledger.
+    #[error("setting owner: the ledger says that {key} signs for {got}, not for {expected}")]
+    OtherOwner {
+        /// This node's key.
+        key: PublicKey,
+        /// Of the settings.
+        expected: PublicKey,
+        /// Of the ledger.
+        got: PublicKey,
+    },
     /// A peer that the genesis does not name, or this validator itself.
     #[error("consensus.peers names {0}, which is not another validator of this chain's genesis")]
     NotPeer(PublicKey),

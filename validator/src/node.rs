@@ -9,6 +9,7 @@ use assay_proto::client::ClientTls;
 use assay_proto::genesis::Genesis;
 use assay_proto::{ChainId, PublicKey, SecretKey};
 use assay_validator_bft::{Engine, Settings, SigningState, Status};
+use assay_verifier::operating::owner_of;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -78,12 +79,17 @@ impl Node {
         config.validate()?;
         genesis.check().map_err(Error::Genesis)?;
         let own = key.public_key();
-        if !may_validate(&genesis, &own) {
-            return Err(Error::NotValidator(own));
+        let owner = config.owner()?;
+        let validator = owner.unwrap_or(own);
+        if !may_validate(&genesis, &validator) {
+            return Err(Error::NotValidator(validator));
         }
-        let peers = config.consensus.peers()?;
-        if let Some(peer) = peers.iter().find(|peer| peer.key == own || !may_validate(&genesis, &peer.key)) {
+        let (peers, others) = (config.consensus.peers()?, config.consensus.owners()?);
+        if let Some(peer) = peers.iter().find(|peer| peer.key == own) {
             return Err(Error::NotPeer(peer.key));
+        }
+        if let Some(other) = others.iter().find(|other| !may_validate(&genesis, other)) {
+            return Err(Error::NotPeer(*other));
         }
         // The address first: a second start on the same machine says so instead of naming the database's lock.
         let listen = |source| Error::Listen { address: config.listen, source };
@@ -99,6 +105,10 @@ impl Node {
         let path = config.data_dir.clone();
         let (store, state) = tokio::task::spawn_blocking(move || Store::open(&path, &genesis)).await??;
         let height = state.head().height;
+        let named = owner_of(&state, &own);
+        if named != own && owner.is_some_and(|owner| owner != named) {
+            return Err(Error::OtherOwner { key: own, expected: validator, got: named });
+        }
         let mempool = Mempool::new(config.mempool.clone(), key.public_key());
         let application = Application::new(key.clone(), store, state, mempool)?;
         let application = Arc::new(application.keeping(config.store.clone()));

@@ -67,7 +67,7 @@ fn speak(
     sealed: &Sealed,
     running: Epoch,
 ) -> Result<(), Error> {
-    let (state, own) = (application.state(), application.public_key());
+    let (state, own) = (application.state(), application.validator());
     if !state.validators().contains(&own) {
         return Ok(());
     }
@@ -109,7 +109,7 @@ fn scores_of(
     subnet: SubnetId,
     epoch: Epoch,
 ) -> Result<Option<RevealScores>, Error> {
-    let (tempo, own) = (state.parameters().tempo, application.public_key());
+    let (tempo, own) = (state.parameters().tempo, application.validator());
     let Some(ended) = epoch.0.checked_sub(2) else { return Ok(None) };
     let first = ended.saturating_mul(tempo).saturating_add(1);
     let labels = questions.and_then(|questions| questions.labels(subnet));

@@ -21,7 +21,7 @@ use crate::certificate::ValidatorSet;
 use crate::error::{Reason, Rejection};
 use crate::export::{ExportError, Frame, FrameError, Reader};
 use crate::state::{KeyCache, State, Supply};
-use crate::transition::{Candidate, apply_prepared, fault, prepare};
+use crate::transition::{Candidate, Guard, apply_prepared, fault, prepare};
 use crate::{certificate, limits};
 
 /// How far an audit has come.
@@ -201,16 +201,17 @@ impl Auditor {
         let decoded: Vec<_> = window.par_iter().map(|bytes| CommittedBlock::decode(bytes)).collect();
         let (blocks, undecoded) = until_error(decoded);
         // Validators seldom change within a window: a certificate is checked again where they did.
-        let (chain, validators) = (self.state.chain_id().clone(), self.state.validators().clone());
+        let (chain, validators) = (self.state.chain_id().clone(), self.state.voters().clone());
         let certify = |validators: &ValidatorSet, entry: &CommittedBlock| {
             certificate::verify(&chain, validators, &entry.certificate, &entry.block.header)
         };
         let certified: Vec<_> = blocks.par_iter().map(|entry| certify(&validators, entry)).collect();
         let transactions: Vec<_> =
             blocks.iter().flat_map(|entry| &entry.block.transactions).map(Candidate::Sealed).collect();
-        let mut prepared = prepare::prepare(&self.state, &transactions, &self.keys).into_iter();
+        let mut prepared =
+            prepare::prepare(&self.state, Guard::Nobody, &transactions, &self.keys).into_iter();
         for (entry, certified) in blocks.iter().zip(certified) {
-            let current = self.state.validators();
+            let current = self.state.voters();
             let certified = if *current == validators { certified } else { certify(current, entry) };
             certified.map_err(|reason| fault(&self.state, None, reason))?;
             let own = prepared.by_ref().take(entry.block.transactions.len()).collect();

@@ -39,6 +39,12 @@ impl ValidatorSet {
         self
     }
 
+    /// The set with other keys, each of which stands for one member.
+    pub(crate) fn renamed(&self, key: impl Fn(&PublicKey) -> PublicKey) -> Self {
+        let power = self.power.iter().map(|(owner, &power)| (key(owner), power)).collect();
+        Self { power, total: self.total }
+    }
+
     /// The set without some of its members; with all of them if none would be left.
     pub(crate) fn without(&self, gone: impl Fn(&PublicKey) -> bool) -> Self {
         let power: BTreeMap<_, _> =

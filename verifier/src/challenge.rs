@@ -37,8 +37,8 @@ use assay_proto::{BlockHash, ChainId, Height, PublicKey, Signed};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::error::Reason;
-use crate::locks;
 use crate::state::State;
+use crate::{locks, operating};
 use work::Work;
 
 /// Microseconds that an answer takes beside the work: to be signed, and to get to the device and back.
@@ -221,8 +221,15 @@ fn count(counts: &mut Counts, outcome: Outcome) {
 #[derive(Debug)]
 pub(crate) struct Found {
     challenge: Signed<Challenge>,
-    /// The class that the miner signed, and whether its rows are right.
-    answer: Option<(u32, bool)>,
+    answer: Option<Answered>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    by: PublicKey,
+    class: u32,
+    /// Whether the sampled rows are what the work gives.
+    right: bool,
 }
 
 /// Opens challenge and answer and checks the sampled rows. What fails here is no evidence.
@@ -234,22 +241,19 @@ pub(crate) fn examine(chain: &ChainId, body: &Challenged) -> Result<Found, Reaso
     }
     let Some(envelope) = &body.answer else { return Ok(Found { challenge, answer: None }) };
     let answer: Signed<ChallengeAnswer> = envelope.open(chain).map_err(evidence("answer"))?;
-    let (expected, got) = (challenge.value().miner, answer.signer());
-    if expected != got {
-        return Err(Reason::EvidenceSigner { what: "answer", expected, got });
-    }
     let id = challenge.id(chain);
     if answer.value().challenge != id {
         return Err(Reason::ChallengeAnswer { expected: id, got: answer.value().challenge });
     }
     let right = work::is_right(&Work::of(challenge.value(), &id), answer.value(), envelope);
-    Ok(Found { answer: Some((answer.value().device_class, right)), challenge })
+    let by = answer.signer();
+    Ok(Found { answer: Some(Answered { by, class: answer.value().device_class, right }), challenge })
 }
 
 /// The outcome of a challenge. A miner that registered another class meanwhile may sign for either; the time is that of the class
 /// it had, so that nobody gets out of a challenge by registering anew.
 fn outcome(state: &State, open: &Open, found: &Found, body: &Challenged) -> Outcome {
-    let Some((class, right)) = found.answer else { return Outcome::Offline };
+    let Some(Answered { class, right, by: _ }) = found.answer else { return Outcome::Offline };
     let registered = locks::devices(state, &found.challenge.value().miner).class;
     if !right || (class != open.class && class != registered) {
         return Outcome::WrongDevice;
@@ -267,7 +271,20 @@ fn outcome(state: &State, open: &Open, found: &Found, body: &Challenged) -> Outc
 
 /// The outcome that a validator has to attest.
 pub fn judge(state: &State, open: &Open, body: &Challenged) -> Result<Outcome, Reason> {
-    Ok(outcome(state, open, &examine(state.chain_id(), body)?, body))
+    let found = examine(state.chain_id(), body)?;
+    check_answer(state, &found)?;
+    Ok(outcome(state, open, &found, body))
+}
+
+/// Whether one of the miner's keys signed the answer, if there is one.
+fn check_answer(state: &State, found: &Found) -> Result<(), Reason> {
+    let signers = operating::signers(state, &found.challenge.value().miner);
+    match found.answer {
+        Some(Answered { by: got, .. }) if !signers.contains(&got) => {
+            Err(Reason::EvidenceSigner { what: "answer", expected: signers.owner(), got })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Takes what a validator says about a challenge, or changes nothing.
@@ -279,9 +296,10 @@ pub(crate) fn note(
 ) -> Result<(), Reason> {
     let (challenge, asker) = (found.challenge.value(), found.challenge.signer());
     let (miner, height) = (challenge.miner, challenge.height);
-    if asker != signer {
+    if !operating::may_work(state, &signer, &asker) {
         return Err(Reason::EvidenceSigner { what: "challenge", expected: signer, got: asker });
     }
+    check_answer(state, found)?;
     let unknown = Reason::ChallengeUnknown { miner, height };
     let open = state.availability.get(&miner).and_then(|availability| availability.open.as_ref());
     let Some(open) = open.filter(|open| open.challenge(miner) == *challenge) else { return Err(unknown) };

@@ -413,7 +413,61 @@ pub enum Reason {
         epoch: Epoch,
     },
 
+    // Operating keys.
+    /// The operating key did not sign that it agrees.
+    #[error("the consent of the operating key")]
+    KeyConsent(#[source] ProtoError),
+    /// It agreed to sign for somebody else.
+    #[error("the operating key agrees to sign for {got}, not for {expected}")]
+    KeyOwner {
+        /// The signer of the transaction.
+        expected: PublicKey,
+        /// In the consent.
+        got: PublicKey,
+    },
+    /// It is, or was, something else.
+    #[error("{0} cannot become an operating key: it has signed, is somebody, or was an operating key before")]
+    KeyTaken(PublicKey),
+    /// One change at a time.
+    #[error("the latest operating key of {owner} is not in force before height {from}")]
+    KeyPending {
+        /// Who names keys.
+        owner: PublicKey,
+        /// First height of the one that waits.
+        from: Height,
+    },
+    /// Not yet, or no longer.
+    #[error("the operating key {key} of {owner} signs from height {from} on{}", .until.map(|until| format!(", and not from {until} on")).unwrap_or_default())]
+    KeyTerm {
+        /// The key.
+        key: PublicKey,
+        /// Whose it is.
+        owner: PublicKey,
+        /// First height.
+        from: Height,
+        /// First height of another one.
+        until: Option<Height>,
+    },
+    /// What only the owner may ask for.
+    #[error("{key} is an operating key of {owner}, who has to sign this itself")]
+    KeyDuty {
+        /// The key.
+        key: PublicKey,
+        /// Whose it is.
+        owner: PublicKey,
+    },
+
     // Equivocations.
+    /// Signed by a key that had no vote then.
+    #[error("the key {key} did not vote for {owner} at height {height}")]
+    OffenceKey {
+        /// The key.
+        key: PublicKey,
+        /// Whose it is.
+        owner: PublicKey,
+        /// Where it signed twice.
+        height: Height,
+    },
     /// The messages do not hold, or one validator may have signed both.
     #[error("the evidence proves no equivocation")]
     Equivocation(#[source] ProtoError),

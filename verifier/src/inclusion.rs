@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The validators of a chain on which stake votes are in its log only: of such a chain nothing is accepted here. Offenders count
-//! as if they had stayed, so that what is accepted needs more signatures, never fewer.
+//! as if they had stayed, so that what is accepted needs more signatures, never fewer. So do validators that named an operating key: their
+//! new signatures are unknown here, and their old keys still count.
 
 use assay_proto::genesis::Genesis;
 use assay_proto::record::RecordProof;

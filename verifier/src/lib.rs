@@ -28,6 +28,7 @@ pub mod labels;
 pub mod limits;
 pub mod locks;
 pub mod miners;
+pub mod operating;
 pub mod proof;
 pub mod propose;
 pub mod receipt;

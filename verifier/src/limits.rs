@@ -15,6 +15,12 @@ pub const ATTEMPTS: usize = 16;
 pub const HOLDS: usize = 1024;
 /// Blocks from the proof of an equivocation to the first one that its author is no validator of.
 pub const REMOVAL_BLOCKS: u64 = 2;
+/// Blocks from the one that names an operating key to the first one at which it signs: everybody knows the voters of a block
+/// one block ahead.
+pub const KEY_BLOCKS: u64 = 2;
+/// Blocks after the end of an operating key's time in which work that it signed still counts, so that a miner is paid for jobs
+/// that it was given before, or answers for them.
+pub const OVERLAP_BLOCKS: u64 = 64;
 /// Proofs that one batch verifies.
 pub const BATCH: usize = 512;
 /// Signatures that one batch checks.

@@ -51,23 +51,28 @@ impl Registrations {
     }
 }
 
-/// Registers a miner, or changes nothing.
-pub(crate) fn register(state: &mut State, signer: PublicKey, body: RegisterMiner) -> Result<(), Reason> {
+/// Registers a miner, for whose place `payer` pays, or changes nothing.
+pub(crate) fn register(
+    state: &mut State,
+    payer: PublicKey,
+    miner: PublicKey,
+    body: RegisterMiner,
+) -> Result<(), Reason> {
     if let Some(unknown) = body.model_ids.iter().find(|id| !state.models.contains_key(id)) {
         return Err(Reason::ModelUnknown(*unknown));
     }
     if !body.model_ids.is_empty() {
-        let locked = state.lock(Purpose::Collateral, signer).map_or(0, |locked| locked.amount);
-        locks::check_collateral(state, signer, body.devices, locked)?;
+        let locked = state.lock(Purpose::Collateral, miner).map_or(0, |locked| locked.amount);
+        locks::check_collateral(state, miner, body.devices, locked)?;
     }
     challenge::check_devices(state, body.devices, !body.model_ids.is_empty())?;
     // All of it is found out before anything changes.
-    let wanted = lacking(state, &signer, &body.model_ids);
+    let wanted = lacking(state, &miner, &body.model_ids);
     let leaves = wanted.iter().map(|&subnet| make_room(state, subnet)).collect::<Result<Vec<_>, _>>()?;
     let prices = wanted.iter().map(|&subnet| state.registrations_of(subnet).price);
     let price = prices.fold(0, u64::saturating_add);
-    accounts::burn(state, signer, price)?;
-    challenge::register(state, signer, body.devices);
+    accounts::burn(state, payer, price)?;
+    challenge::register(state, miner, body.devices);
     let height = state.head.height;
     for (subnet, leaves) in wanted.into_iter().zip(leaves) {
         if let Some(other) = leaves {
@@ -79,14 +84,14 @@ pub(crate) fn register(state: &mut State, signer: PublicKey, body: RegisterMiner
         };
         registrations.count = registrations.count.saturating_add(1);
         let place = match subnet {
-            SubnetId::ROOT => &mut state.miners.entry(signer).or_default().root,
-            _ => state.places.entry((subnet, signer)).or_default(),
+            SubnetId::ROOT => &mut state.miners.entry(miner).or_default().root,
+            _ => state.places.entry((subnet, miner)).or_default(),
         };
         place.since = Some(height);
     }
-    let miner = state.miners.entry(signer).or_default();
-    miner.endpoint = body.endpoint;
-    miner.models = body.model_ids.into_iter().collect::<BTreeSet<_>>();
+    let record = state.miners.entry(miner).or_default();
+    record.endpoint = body.endpoint;
+    record.models = body.model_ids.into_iter().collect::<BTreeSet<_>>();
     Ok(())
 }
 

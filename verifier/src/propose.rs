@@ -5,7 +5,7 @@ use assay_proto::{PublicKey, limits};
 
 use crate::error::{Reason, Rejection};
 use crate::state::{KeyCache, State};
-use crate::transition::{Candidate, Run, Transition, fault, prepare};
+use crate::transition::{Candidate, Guard, Run, Transition, fault, prepare};
 
 /// A candidate that may not apply where it stood.
 #[derive(Debug)]
@@ -42,14 +42,14 @@ pub fn propose(
     candidates: &[Candidate<'_>],
     keys: &KeyCache,
 ) -> Result<Proposal, Rejection> {
-    if !state.validators().contains(&proposer) {
+    if !state.voters().contains(&proposer) {
         return Err(fault(state, None, Reason::Proposer(proposer)));
     }
     let considered = room(candidates);
     let fitting = candidates.get(..considered).unwrap_or_default();
     let mut run = Run::begin(state);
     let (mut transactions, mut included, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
-    let prepared = prepare::prepare(state, fitting, keys);
+    let prepared = prepare::prepare(state, Guard::Validators, fitting, keys);
     for ((index, prepared), candidate) in prepared.into_iter().enumerate().zip(fitting) {
         match prepared.and_then(|prepared| run.execute(prepared, keys)) {
             Ok(()) => {

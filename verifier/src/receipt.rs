@@ -1,6 +1,6 @@
 //! What a receipt's evidence says. One pure function decides, for the broker, for every validator and for the auditor.
 //!
-//! Admissible evidence is signed by the miner for this job on this chain; anything else is no evidence and must not be
+//! Admissible evidence is signed by the miner (`operating::signers`) for this job on this chain; anything else is no evidence and must not be
 //! in a receipt, so that nobody is blamed for what others made. The verdict is the first row that applies:
 //!
 //! | evidence | verdict |
@@ -18,9 +18,10 @@ use assay_circuits::ir::Port;
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Verdict};
 use assay_proto::signing::Held;
-use assay_proto::{ChainId, Envelope, JobId, ModelId, PublicKey, Signed};
+use assay_proto::{ChainId, Envelope, JobId, ModelId, Signed};
 
 use crate::error::Reason;
+use crate::operating::Signers;
 use crate::proof::{self, ProofError, Statement, VerifyingKey};
 
 /// A verdict and why the evidence says so.
@@ -72,66 +73,80 @@ pub fn check_job(job: &Job, key: &VerifyingKey) -> Result<(), Reason> {
     fit("inputs", key.inputs(), &job.inputs).map_err(Reason::Inputs)
 }
 
-/// Opens an output and checks that it is the miner's, for this job. What fails here is no evidence.
+/// Opens an output and checks that one of these keys signed it, for this job. What fails here is no evidence.
 pub fn open_output(
     chain: &ChainId,
     job: JobId,
-    miner: PublicKey,
+    signers: &Signers,
     envelope: &Envelope,
 ) -> Result<Signed<Output>, Reason> {
-    held_output(chain, &Held::default(), (miner, job), envelope)
+    check_signer("output", signers, envelope)?;
+    held_output(chain, &Held::default(), job, envelope)
 }
 
 fn held_output(
     chain: &ChainId,
     held: &Held,
-    expected: (PublicKey, JobId),
+    expected: JobId,
     envelope: &Envelope,
 ) -> Result<Signed<Output>, Reason> {
     let output: Signed<Output> =
         envelope.open_held(chain, held).map_err(|source| Reason::Evidence { what: "output", source })?;
-    admissible("output", expected, (output.signer(), output.value().job_id))?;
+    same_job("output", expected, output.value().job_id)?;
     Ok(output)
 }
 
-/// Opens a proof and checks that it is the miner's, for this job. What fails here is no evidence.
+/// Opens a proof and checks that one of these keys signed it, for this job. What fails here is no evidence.
 pub fn open_proof(
     chain: &ChainId,
     job: JobId,
-    miner: PublicKey,
+    signers: &Signers,
     envelope: &Envelope,
 ) -> Result<Signed<Proof>, Reason> {
-    held_proof(chain, &Held::default(), (miner, job), envelope)
+    check_signer("proof", signers, envelope)?;
+    held_proof(chain, &Held::default(), job, envelope)
 }
 
 fn held_proof(
     chain: &ChainId,
     held: &Held,
-    expected: (PublicKey, JobId),
+    expected: JobId,
     envelope: &Envelope,
 ) -> Result<Signed<Proof>, Reason> {
     let proof: Signed<Proof> =
         envelope.open_held(chain, held).map_err(|source| Reason::Evidence { what: "proof", source })?;
-    admissible("proof", expected, (proof.signer(), proof.value().job_id))?;
+    same_job("proof", expected, proof.value().job_id)?;
     Ok(proof)
 }
 
-fn admissible(
-    what: &'static str,
-    expected: (PublicKey, JobId),
-    got: (PublicKey, JobId),
-) -> Result<(), Reason> {
-    if got.0 != expected.0 {
-        return Err(Reason::EvidenceSigner { what, expected: expected.0, got: got.0 });
-    }
-    if got.1 != expected.1 {
-        return Err(Reason::EvidenceJob { what, expected: expected.1, got: got.1 });
-    }
-    Ok(())
+fn same_job(what: &'static str, expected: JobId, got: JobId) -> Result<(), Reason> {
+    if got == expected { Ok(()) } else { Err(Reason::EvidenceJob { what, expected, got }) }
 }
 
-/// The verdict of the evidence.
-pub fn judge(chain: &ChainId, evidence: &Evidence, key: &VerifyingKey) -> Result<Judgement, Reason> {
+/// Whether all evidence claims to be by one of the miner's keys; that the signatures hold is for whoever opens it.
+pub(crate) fn check_signers(evidence: &Evidence, signers: &Signers) -> Result<(), Reason> {
+    let output = evidence.output.iter().map(|envelope| ("output", envelope));
+    let proof = evidence.proof.iter().map(|envelope| ("proof", envelope));
+    output.chain(proof).try_for_each(|(what, envelope)| check_signer(what, signers, envelope))
+}
+
+fn check_signer(what: &'static str, signers: &Signers, envelope: &Envelope) -> Result<(), Reason> {
+    let got = envelope.signer;
+    if signers.contains(&got) {
+        Ok(())
+    } else {
+        Err(Reason::EvidenceSigner { what, expected: signers.owner(), got })
+    }
+}
+
+/// The verdict of the evidence of a miner for whom these keys sign.
+pub fn judge(
+    chain: &ChainId,
+    signers: &Signers,
+    evidence: &Evidence,
+    key: &VerifyingKey,
+) -> Result<Judgement, Reason> {
+    check_signers(evidence, signers)?;
     let job = open_job(chain, &evidence.job)?;
     let finding = examine(chain, &Held::default(), evidence, &job, key)?;
     Ok(match finding {
@@ -148,7 +163,8 @@ pub(crate) fn conclude(result: Result<(), ProofError>, holds: Judgement) -> Judg
     }
 }
 
-/// Every check but the proof's; `job` is the one in the evidence, opened. Signatures that are among those that hold are not
+/// Every check but the proof's and whether the signers are the miner's keys, which a state says; `job` is the one in the
+/// evidence, opened. Signatures that are among those that hold are not
 /// checked again.
 pub(crate) fn examine(
     chain: &ChainId,
@@ -160,8 +176,8 @@ pub(crate) fn examine(
     check_job(job.value(), key)?;
     check_timings(evidence)?;
     let (job_id, miner) = (job.id(chain), evidence.miner);
-    let output = evidence.output.as_ref().map(|envelope| held_output(chain, held, (miner, job_id), envelope));
-    let proof = evidence.proof.as_ref().map(|envelope| held_proof(chain, held, (miner, job_id), envelope));
+    let output = evidence.output.as_ref().map(|envelope| held_output(chain, held, job_id, envelope));
+    let proof = evidence.proof.as_ref().map(|envelope| held_proof(chain, held, job_id, envelope));
     let (output, proof) = (output.transpose()?, proof.transpose()?);
 
     let decided = |verdict, cause| Ok(Finding::Decided(Judgement { verdict, cause: Some(cause) }));

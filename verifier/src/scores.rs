@@ -23,7 +23,7 @@ use assay_proto::limits::{PPM, SCORES};
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::transaction::{Body, Transaction};
-use assay_proto::{Canonical, Commitment, Epoch, Height, PublicKey, SubnetId};
+use assay_proto::{Canonical, Commitment, Envelope, Epoch, Height, PublicKey, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::ValidatorSet;
@@ -32,8 +32,8 @@ use crate::error::Reason;
 use crate::fixed::Fixed;
 use crate::labels::Labels;
 use crate::state::{Place, State};
-use crate::subnets;
 use crate::yuma::{self, Liquid, Outcome, Rules};
+use crate::{operating, subnets};
 
 /// Scores that are not shown yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -249,7 +249,8 @@ impl<'a> Tally<'a> {
     /// Counts the receipts of `validator` for a subnet's models in a decided block.
     pub fn count(&mut self, state: &State, subnet: SubnetId, validator: &PublicKey, block: &Block) {
         let parameters = state.parameters_of(subnet);
-        for envelope in block.transactions.iter().filter(|envelope| envelope.signer == *validator) {
+        let own = |envelope: &&Envelope| operating::owner_of(state, &envelope.signer) == *validator;
+        for envelope in block.transactions.iter().filter(own) {
             // What is in a decided block decodes.
             let Ok(Transaction { body: Body::Receipt(receipt), .. }) = Transaction::decode(&envelope.payload)
             else {

@@ -16,6 +16,7 @@ use assay_proto::{BlockHash, Height};
 
 use crate::certificate::{self, ValidatorSet};
 use crate::error::Reason;
+use crate::operating;
 use crate::state::{Head, Record, RecordError, State};
 use crate::transition::ends_epoch;
 
@@ -110,5 +111,6 @@ fn committers(state: &State) -> ValidatorSet {
     let stakes = if ends_epoch(state, height) { &power.previous } else { &power.current };
     let gone =
         |key: &_| state.offenders().any(|(other, offender)| other == key && offender.removed <= height);
-    ValidatorSet::of(state.genesis_block()).plus(stakes).without(gone)
+    let validators = ValidatorSet::of(state.genesis_block()).plus(stakes).without(gone);
+    operating::voters(state, &validators, height)
 }

@@ -30,6 +30,7 @@ use crate::holds::Holds;
 use crate::jobs::ClientJobs;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
+use crate::operating::{self, Operated, OperatingKey};
 use crate::proof::{ProofError, VerifyingKey};
 use crate::scores::{Ballot, Consensus};
 use crate::subnets::{Subnet, Weights};
@@ -155,6 +156,7 @@ pub struct State {
     genesis: Arc<Genesis>,
     genesis_hash: BlockHash,
     validators: Arc<ValidatorSet>,
+    voters: Arc<ValidatorSet>,
     pub(crate) head: Head,
     pub(crate) supply: Supply,
     pub(crate) accounts: BTreeMap<PublicKey, Account>,
@@ -168,6 +170,9 @@ pub struct State {
     pub(crate) ballots: BTreeMap<PublicKey, Ballot>,
     pub(crate) availability: BTreeMap<PublicKey, Availability>,
     pub(crate) holds: BTreeMap<PublicKey, Holds>,
+    pub(crate) operating_keys: BTreeMap<PublicKey, OperatingKey>,
+    /// By owner.
+    pub(crate) operated: BTreeMap<PublicKey, Operated>,
     pub(crate) keys: BTreeMap<KeyDigest, Arc<[u8]>>,
     /// Beside the root.
     pub(crate) subnets: BTreeMap<SubnetId, Subnet>,
@@ -195,8 +200,10 @@ impl State {
             genesis.accounts.iter().map(|entry| (entry.public_key, account(entry.balance))).collect();
         let balances = accounts.values().fold(0, |sum: u64, account| sum.saturating_add(account.balance));
         let genesis_hash = genesis.hash();
+        let validators = Arc::new(ValidatorSet::of(&genesis));
         let mut state = Self {
-            validators: Arc::new(ValidatorSet::of(&genesis)),
+            voters: Arc::clone(&validators),
+            validators,
             head: Head { height: Height(0), hash: genesis_hash, time_ms: genesis.time_ms },
             supply: Supply { genesis: balances, minted: 0, burned: 0 },
             accounts,
@@ -210,6 +217,8 @@ impl State {
             ballots: BTreeMap::new(),
             availability: BTreeMap::new(),
             holds: BTreeMap::new(),
+            operating_keys: BTreeMap::new(),
+            operated: BTreeMap::new(),
             keys: BTreeMap::new(),
             subnets: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -275,6 +284,21 @@ impl State {
     /// removed by then.
     pub fn validators(&self) -> &ValidatorSet {
         &self.validators
+    }
+
+    /// The same validators by the keys that sign blocks for them: of votes, proposals and commit certificates of the next block.
+    pub fn voters(&self) -> &ValidatorSet {
+        &self.voters
+    }
+
+    /// An operating key, of now or of before.
+    pub fn operating_key(&self, key: &PublicKey) -> Option<&OperatingKey> {
+        self.operating_keys.get(key)
+    }
+
+    /// The keys of an owner that named one.
+    pub fn operated(&self, owner: &PublicKey) -> Option<&Operated> {
+        self.operated.get(owner)
     }
 
     /// The last block.
@@ -487,6 +511,10 @@ impl State {
         let set = ValidatorSet::of(&self.genesis).plus(&self.stake_power.current).without(gone);
         if set != *self.validators {
             self.validators = Arc::new(set);
+        }
+        let voters = operating::voters(self, &self.validators, next);
+        if voters != *self.voters {
+            self.voters = Arc::new(voters);
         }
     }
 

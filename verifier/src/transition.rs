@@ -23,7 +23,7 @@ use crate::state::{KeyCache, Record, State};
 pub use body::check_job;
 pub(crate) use known::{Known, Name};
 pub use prepare::Candidate;
-pub(crate) use prepare::Prepared;
+pub(crate) use prepare::{Guard, Prepared};
 pub(crate) use run::Run;
 
 /// What a valid block did.
@@ -57,13 +57,14 @@ pub fn apply(state: &State, block: &Block, keys: &KeyCache) -> Result<Transition
     // Before any signature: a block of another place needs no work.
     check_header(state, block).map_err(|reason| fault(state, None, reason))?;
     let transactions: Vec<_> = block.transactions.iter().map(Candidate::Sealed).collect();
-    run_block(state, block, prepare::prepare(state, &transactions, keys), keys)
+    run_block(state, block, prepare::prepare(state, Guard::Validators, &transactions, keys), keys)
 }
 
 /// Whether a transaction may apply next: what a mempool asks before it takes one in.
 pub fn check(state: &State, transaction: &Envelope, keys: &KeyCache) -> Result<(), Reason> {
     let mut run = Run::begin(state);
-    let mut prepared = prepare::prepare(state, &[Candidate::Sealed(transaction)], keys).into_iter();
+    let mut prepared =
+        prepare::prepare(state, Guard::Validators, &[Candidate::Sealed(transaction)], keys).into_iter();
     prepared.try_for_each(|prepared| run.execute(prepared?, keys))
 }
 
@@ -122,7 +123,7 @@ fn check_header(state: &State, block: &Block) -> Result<(), Reason> {
     if header.time_ms < head.time_ms {
         return Err(Reason::Time { parent: head.time_ms, got: header.time_ms });
     }
-    if !state.validators().contains(&header.proposer) {
+    if !state.voters().contains(&header.proposer) {
         return Err(Reason::Proposer(header.proposer));
     }
     if block.transactions.len() > limits::TRANSACTIONS {

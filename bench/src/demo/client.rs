@@ -8,6 +8,7 @@ use assay_proto::job::{Job, Output, Proof};
 use assay_proto::receipt::{Evidence, Verdict};
 use assay_proto::report::EpochReport;
 use assay_proto::{ChainId, Epoch, Height, ModelId, PublicKey, SecretKey, Signed};
+use assay_verifier::operating::Signers;
 use assay_verifier::proof::VerifyingKey;
 use assay_verifier::receipt::judge;
 
@@ -53,7 +54,7 @@ pub struct Attempt {
 /// What a miner has sent so far.
 #[derive(Default)]
 struct Received {
-    miner: Option<PublicKey>,
+    miner: Option<Signers>,
     output: Option<Signed<Output>>,
     proof: Option<Signed<Proof>>,
 }
@@ -85,8 +86,9 @@ impl Client {
         let (mut attempts, mut received) = (Vec::new(), Received::default());
         while let Some(event) = events.next().await? {
             match event {
-                InferEvent::Assigned { miner, .. } => {
-                    received = Received { miner: Some(miner), ..Received::default() };
+                InferEvent::Assigned { miner, signers, .. } => {
+                    let signers = Signers::new(miner, signers);
+                    received = Received { miner: Some(signers), ..Received::default() };
                 }
                 InferEvent::Output(output) => received.output = Some(output),
                 InferEvent::Proof(proof) => received.proof = Some(proof),
@@ -116,7 +118,8 @@ impl Client {
         (verdict, reason): (Verdict, String),
     ) -> Result<Attempt> {
         let Received { miner, output, proof } = received;
-        let miner = miner.context("a verdict about nobody")?;
+        let signers = miner.context("a verdict about nobody")?;
+        let miner = signers.owner();
         let (mut own_verdict, mut verify) = (None, None);
         if let (Some(output), Some(proof)) = (&output, &proof) {
             let began = Instant::now();
@@ -130,7 +133,7 @@ impl Client {
                 output_us: 1,
                 proof_us: 1,
             };
-            own_verdict = Some(judge(&self.chain, &evidence, &self.key)?.verdict);
+            own_verdict = Some(judge(&self.chain, &signers, &evidence, &self.key)?.verdict);
             verify = Some(began.elapsed());
         }
         Ok(Attempt {

@@ -158,12 +158,14 @@ impl Party {
         let config = MinerConfig {
             listen: ADDRESS.into(),
             chain_id: chain.clone(),
+            owner: key,
             queue_capacity: 4,
             devices: Default::default(),
         };
         let miner = Miner::start(config, secret.clone(), worker).await?;
         let registration = Registration {
             validator: validator.to_owned(),
+            owner: key,
             tls: None,
             chain_id: chain.clone(),
             endpoint: format!("http://{}", miner.local_addr()),

@@ -272,7 +272,7 @@ fn config(dir: &Path, number: u64, ports: &[SocketAddr]) -> Result<Config> {
             config.consensus.listen = address;
         } else {
             let validator = validator(other).public_key().to_string();
-            config.consensus.peers.push(PeerConfig { validator, address });
+            config.consensus.peers.push(PeerConfig { validator, owner: String::new(), address });
         }
     }
     Ok(config)

@@ -4,6 +4,7 @@ use tonic::Streaming;
 
 use super::ClientError;
 use crate::block::CommittedBlock;
+use crate::codec::each;
 use crate::error::ProtoError;
 use crate::id::{ChainId, Height, JobId, PublicKey};
 use crate::job::{Output, Proof};
@@ -34,6 +35,8 @@ pub enum InferEvent {
         miner: PublicKey,
         /// Counted from 1.
         attempt: u32,
+        /// Keys that sign for the miner, by the validator's word: the proof is bound to the miner, the ledger knows its keys.
+        signers: Vec<PublicKey>,
     },
     /// The assigned miner's output; not proven yet.
     Output(Signed<Output>),
@@ -72,11 +75,13 @@ struct Checks {
     chain: ChainId,
     job_id: JobId,
     miner: Option<PublicKey>,
+    /// Keys that sign for it.
+    signers: Vec<PublicKey>,
 }
 
 impl InferStream {
     pub(super) fn new(inner: Streaming<wire::InferResponse>, chain: ChainId, job_id: JobId) -> Self {
-        Self { inner, checks: Checks { chain, job_id, miner: None } }
+        Self { inner, checks: Checks { chain, job_id, miner: None, signers: Vec::new() } }
     }
 
     /// The id of the job.
@@ -143,25 +148,32 @@ impl Checks {
             Event::Assigned(assigned) => {
                 self.same_job(assigned.job_id.as_slice().try_into()?)?;
                 let miner = assigned.miner.as_slice().try_into()?;
-                self.miner = Some(miner);
-                InferEvent::Assigned { miner, attempt: assigned.attempt }
+                let mut signers: Vec<PublicKey> =
+                    each(assigned.signers, "keys of a miner", limits::SIGNERS, |key| {
+                        key.as_slice().try_into()
+                    })?;
+                if signers.is_empty() {
+                    signers.push(miner);
+                }
+                (self.miner, self.signers) = (Some(miner), signers.clone());
+                InferEvent::Assigned { miner, attempt: assigned.attempt, signers }
             }
             Event::Output(signed) => {
                 let output: Signed<Output> = Envelope::try_from(signed)?.open(&self.chain)?;
                 self.same_job(output.value().job_id)?;
-                self.same_miner(output.signer())?;
+                self.is_signer(&output.signer())?;
                 InferEvent::Output(output)
             }
             Event::Proof(signed) => {
                 let proof: Signed<Proof> = Envelope::try_from(signed)?.open(&self.chain)?;
                 self.same_job(proof.value().job_id)?;
-                self.same_miner(proof.signer())?;
+                self.is_signer(&proof.signer())?;
                 InferEvent::Proof(proof)
             }
             Event::AttemptFailed(failed) => {
                 let miner = failed.miner.as_slice().try_into()?;
                 self.same_miner(miner)?;
-                self.miner = None;
+                (self.miner, self.signers) = (None, Vec::new());
                 InferEvent::AttemptFailed {
                     miner,
                     verdict: failed.verdict.try_into()?,
@@ -177,6 +189,14 @@ impl Checks {
 
     fn same_job(&self, job_id: JobId) -> Result<(), ClientError> {
         if job_id == self.job_id { Ok(()) } else { Err(ClientError::Unexpected("it is about another job")) }
+    }
+
+    fn is_signer(&self, key: &PublicKey) -> Result<(), ClientError> {
+        if self.signers.contains(key) {
+            Ok(())
+        } else {
+            Err(ClientError::Unexpected("it is by a miner that was not assigned"))
+        }
     }
 
     fn same_miner(&self, miner: PublicKey) -> Result<(), ClientError> {
@@ -236,12 +256,12 @@ mod tests {
     }
 
     fn checks() -> Checks {
-        Checks { chain: ChainId::new("test-client").unwrap(), job_id: JOB, miner: None }
+        Checks { chain: ChainId::new("test-client").unwrap(), job_id: JOB, miner: None, signers: Vec::new() }
     }
 
     fn assigned(n: u8, job_id: JobId) -> Event {
         let (job_id, miner) = (job_id.to_vec(), miner(n).public_key().to_vec());
-        Event::Assigned(wire::Assigned { job_id, miner, attempt: 1 })
+        Event::Assigned(wire::Assigned { job_id, miner, attempt: 1, signers: Vec::new() })
     }
 
     fn output(n: u8, job_id: JobId) -> Event {
@@ -284,6 +304,24 @@ mod tests {
         }
         checks.event(failed(1)).unwrap();
         assert!(unexpected(checks.event(output(1, JOB))));
+    }
+
+    #[test]
+    fn answers_by_the_keys_of_the_assigned_miner_are_passed_on_until_it_fails() {
+        let mut checks = checks();
+        let keys = |seeds: &[u8]| seeds.iter().map(|&n| miner(n).public_key().to_vec()).collect();
+        let assigned = |signers| {
+            let (job_id, miner) = (JOB.to_vec(), miner(1).public_key().to_vec());
+            Event::Assigned(wire::Assigned { job_id, miner, attempt: 1, signers })
+        };
+        checks.event(assigned(keys(&[3, 4]))).unwrap();
+        assert!(checks.event(output(4, JOB)).is_ok());
+        assert!(checks.event(proof(3, JOB)).is_ok());
+        assert!(checks.event(output(1, JOB)).is_err(), "its owner does not sign");
+        checks.event(failed(1)).unwrap();
+        assert!(checks.event(output(4, JOB)).is_err());
+        let many = vec![miner(1).public_key().to_vec(); limits::SIGNERS + 1];
+        assert!(checks.event(assigned(many)).is_err());
     }
 
     #[test]

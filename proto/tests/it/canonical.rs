@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use assay_proto::receipt::Verdict;
+use assay_proto::transaction::{Body, Transaction};
 use assay_proto::{Canonical, JobId, ProtoError};
 use proptest::prelude::*;
 
@@ -56,6 +57,9 @@ fn every_message_has_one_encoding() {
     check(&samples::committed().certificate);
     check(&samples::committed());
     check(&samples::backup());
+    check(&samples::consent());
+    check(&samples::operating_key());
+    check(&Transaction { nonce: 1, body: Body::SetOperatingKey(samples::operating_key()) });
     check(&samples::genesis());
     check(&samples::report());
 }
@@ -75,6 +79,8 @@ fn unknown_fields_are_refused_in_every_message() {
     check_additions(&samples::round_proposal());
     check_additions(&samples::committed());
     check_additions(&samples::backup());
+    check_additions(&samples::consent());
+    check_additions(&samples::operating_key());
     check_additions(&samples::genesis());
     check_additions(&samples::report());
 }
@@ -108,8 +114,10 @@ proptest! {
             assay_proto::job::Proof,
             assay_proto::challenge::Challenge,
             assay_proto::challenge::ChallengeAnswer,
+            assay_proto::operating::KeyConsent,
+            assay_proto::operating::SetOperatingKey,
             assay_proto::receipt::Receipt,
-            assay_proto::transaction::Transaction,
+            Transaction,
             assay_proto::block::BlockHeader,
             assay_proto::block::Block,
             assay_proto::vote::Vote,

@@ -7,6 +7,7 @@ use assay_proto::challenge::{Challenge, ChallengeAnswer, Challenged, Outcome};
 use assay_proto::genesis::{DeviceClass, Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::hold::{Hold, Release, ReleaseReason};
 use assay_proto::job::{Job, Output, Proof, Tier};
+use assay_proto::operating::{KeyConsent, SetOperatingKey};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::report::{EpochReport, MinerEpoch, SubnetEpoch, ValidatorEpoch};
@@ -100,6 +101,14 @@ pub fn transactions() -> Vec<Transaction> {
         Body::Release(Release { client: key(1).public_key(), nonce: 5, reason: ReleaseReason::MinersFailed }),
     ];
     (1..).zip(bodies).map(|(nonce, body)| Transaction { nonce, body }).collect()
+}
+
+pub fn consent() -> KeyConsent {
+    KeyConsent { owner: key(1).public_key() }
+}
+
+pub fn operating_key() -> SetOperatingKey {
+    SetOperatingKey::new(&chain(), key(1).public_key(), &key(2))
 }
 
 pub fn challenge() -> Challenge {

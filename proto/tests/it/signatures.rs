@@ -1,6 +1,8 @@
 //! A signature counts for one signer, one kind, one chain and one payload.
 
+use assay_proto::challenge::{Challenge, ChallengeAnswer};
 use assay_proto::job::{Job, Output, Proof, job_binding};
+use assay_proto::operating::KeyConsent;
 use assay_proto::operator::Backup;
 use assay_proto::transaction::Transaction;
 use assay_proto::vote::{Proposal, Vote};
@@ -58,8 +60,18 @@ fn a_signature_of_another_kind_is_refused() {
 
 #[test]
 fn kinds_are_distinct_and_none_is_a_prefix_that_could_be_continued() {
-    let kinds =
-        [Job::KIND, Output::KIND, Proof::KIND, Transaction::KIND, Vote::KIND, Proposal::KIND, Backup::KIND];
+    let kinds = [
+        Job::KIND,
+        Output::KIND,
+        Proof::KIND,
+        Transaction::KIND,
+        Vote::KIND,
+        Proposal::KIND,
+        Backup::KIND,
+        Challenge::KIND,
+        ChallengeAnswer::KIND,
+        KeyConsent::KIND,
+    ];
     for (index, kind) in kinds.iter().enumerate() {
         assert!(!kind.contains('\0'));
         assert!(kinds.iter().skip(index + 1).all(|other| other != kind));

@@ -46,7 +46,7 @@ impl Service {
         let invalid = |error: assay_proto::ProtoError| Status::invalid_argument(error.to_string());
         let challenge = Envelope::try_from(signed).map_err(invalid)?;
         let challenge = challenge.open::<Challenge>(&self.chain).map_err(invalid)?;
-        if challenge.value().miner == self.key.public_key() {
+        if challenge.value().miner == self.owner {
             Ok(challenge)
         } else {
             Err(Status::invalid_argument("the challenge is for another miner"))

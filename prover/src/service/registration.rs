@@ -11,7 +11,7 @@ use assay_circuits::ir;
 use assay_proto::client::ClientTls;
 use assay_proto::transaction::{Body, Devices, RegisterMiner, Transaction, check_endpoint};
 use assay_proto::wire::ledger_client::LedgerClient;
-use assay_proto::{ChainId, ModelId, ProtoError, SecretKey, wire};
+use assay_proto::{ChainId, ModelId, ProtoError, PublicKey, SecretKey, wire};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -30,6 +30,8 @@ pub struct Registration {
     pub tls: Option<ClientTls>,
     /// The chain.
     pub chain_id: ChainId,
+    /// The miner: the owner of the key that signs, or that key itself.
+    pub owner: PublicKey,
     /// Where validators reach this miner, `http://host:port`.
     pub endpoint: String,
     /// Models that it serves.
@@ -129,8 +131,8 @@ async fn attempt(
         source,
     })?;
     let mut ledger: LedgerClient<Channel> = LedgerClient::new(channel);
-    let request = wire::GetAccountRequest { public_key: key.public_key().to_vec() };
-    let account = ledger.get_account(request).await.map_err(refused)?.into_inner();
+    let request = |key: PublicKey| wire::GetAccountRequest { public_key: key.to_vec() };
+    let account = ledger.get_account(request(registration.owner)).await.map_err(refused)?.into_inner();
     if account.chain_id != registration.chain_id.as_str() {
         let (expected, got) = (registration.chain_id.clone(), account.chain_id);
         return Err(RegistrationError::Chain { expected, got });
@@ -138,6 +140,10 @@ async fn attempt(
     if account.miner.as_ref().is_some_and(|record| is_same(registration, record)) {
         return Ok(Registered::Already);
     }
+    let account = match key.public_key() {
+        own if own == registration.owner => account,
+        own => ledger.get_account(request(own)).await.map_err(refused)?.into_inner(),
+    };
     let transaction = Transaction {
         nonce: account.nonce.checked_add(1).ok_or(RegistrationError::Nonce)?,
         body: Body::RegisterMiner(RegisterMiner {

@@ -107,6 +107,11 @@ fn chain() -> ChainId {
     ChainId::new("test-miner").expect("chain id")
 }
 
+/// The miner, for whom the key of a fixture signs.
+fn owner() -> SecretKey {
+    SecretKey::from_bytes(&[3; 32])
+}
+
 async fn channel(address: SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     endpoint.connect().await.expect("a connection")
@@ -118,8 +123,8 @@ async fn start(queue_capacity: u16) -> Fixture {
 
 async fn start_with(queue_capacity: u16, devices: Devices) -> Fixture {
     let (worker, key) = (Arc::new(Scripted::default()), SecretKey::from_bytes(&[1; 32]));
-    let config =
-        MinerConfig { listen: ([127, 0, 0, 1], 0).into(), chain_id: chain(), queue_capacity, devices };
+    let (listen, owner) = (([127, 0, 0, 1], 0).into(), owner().public_key());
+    let config = MinerConfig { listen, chain_id: chain(), owner, queue_capacity, devices };
     let miner = Miner::start(config, key.clone(), worker.clone()).await.expect("starts");
     let calls = MinerClient::new(channel(miner.local_addr()).await).max_encoding_message_size(64 << 20);
     Fixture { miner, worker, key, calls }
@@ -194,7 +199,7 @@ async fn the_answer_is_the_signed_output_then_the_signed_proof_bound_to_job_and_
     assert_eq!(output.value().outputs, [[5]]);
     let proof = proof(&mut stream).await;
     assert_eq!((proof.signer(), proof.value().job_id), (miner.key.public_key(), id));
-    let binding = job_binding(&chain(), &id, &miner.key.public_key());
+    let binding = job_binding(&chain(), &id, &owner().public_key());
     assert_eq!(proof.value().proof, [binding.as_slice(), &5i32.to_le_bytes()].concat());
     assert!(stream.message().await.expect("the end").is_none());
     miner.miner.shutdown().await.expect("stops");
@@ -358,7 +363,7 @@ async fn reflection_health_and_description_say_what_the_miner_is() {
     let health = HealthClient::new(channel).check(request).await.expect("health").into_inner();
     assert_eq!(health.status(), ServingStatus::Serving);
     let description = miner.describe().await;
-    assert_eq!(description.public_key, miner.key.public_key().to_vec());
+    assert_eq!(description.public_key, owner().public_key().to_vec());
     assert_eq!(description.model_ids, [MODEL.to_vec()]);
     assert_eq!((description.backend.as_str(), description.queue_capacity), ("script", 3));
 }
@@ -367,7 +372,8 @@ async fn reflection_health_and_description_say_what_the_miner_is() {
 async fn a_port_in_use_and_a_queue_without_room_do_not_start() {
     let miner = start(1).await;
     let again = |listen, queue_capacity| {
-        let config = MinerConfig { listen, chain_id: chain(), queue_capacity, devices: Default::default() };
+        let (chain_id, owner, devices) = (chain(), owner().public_key(), Default::default());
+        let config = MinerConfig { listen, chain_id, owner, queue_capacity, devices };
         Miner::start(config, miner.key.clone(), miner.worker.clone())
     };
     let address = miner.miner.local_addr();
@@ -412,7 +418,7 @@ async fn challenge(
 async fn a_challenge_is_computed_and_signed_with_the_class_that_the_miner_names() {
     let devices = Devices { class: 3, count: 2 };
     let fixture = start_with(1, devices).await;
-    let (asked, answer) = challenge(&fixture, &fixture.key, &chain()).await.expect("answered");
+    let (asked, answer) = challenge(&fixture, &owner(), &chain()).await.expect("answered");
     let answer: Signed<ChallengeAnswer> = answer.open(&chain()).expect("signed");
     let id = asked.id(&chain());
     assert_eq!(answer.signer(), fixture.key.public_key());
@@ -431,11 +437,11 @@ async fn a_challenge_of_another_miner_or_chain_is_refused_and_any_where_no_devic
     let refused = challenge(&fixture, &other, &chain()).await.expect_err("for another");
     assert_eq!(refused.code(), Code::InvalidArgument);
     let foreign = ChainId::new("test-other").expect("chain id");
-    let refused = challenge(&fixture, &fixture.key, &foreign).await.expect_err("of another chain");
+    let refused = challenge(&fixture, &owner(), &foreign).await.expect_err("of another chain");
     assert_eq!(refused.code(), Code::InvalidArgument);
     fixture.miner.shutdown().await.expect("stops");
     let fixture = start(1).await;
-    let refused = challenge(&fixture, &fixture.key, &chain()).await.expect_err("no devices");
+    let refused = challenge(&fixture, &owner(), &chain()).await.expect_err("no devices");
     assert_eq!(refused.code(), Code::FailedPrecondition);
     fixture.miner.shutdown().await.expect("stops");
 }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use assay_proto::job::Job;
 use assay_proto::{Envelope, JobId, PublicKey, Signed};
 use assay_verifier::Reason;
+use assay_verifier::operating::owner_of;
 use assay_verifier::proof::VerifyingKey;
 use assay_verifier::receipt::open_job;
 use assay_verifier::transition::check_job;
@@ -46,7 +47,7 @@ impl Admission {
         let job = open_job(state.chain_id(), envelope)?;
         let client = job.signer();
         self.check_bounds(job.value())?;
-        if client == self.application.public_key() {
+        if owner_of(&state, &client) == self.application.validator() {
             return Err(Reason::OwnReceipt(client).into());
         }
         let key = check_job(&state, &job, self.application.keys())?;

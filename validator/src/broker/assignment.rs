@@ -11,6 +11,7 @@
 //! nonce. It decides who works, never what counts.
 
 use assay_proto::PublicKey;
+use assay_verifier::operating::Signers;
 
 const PPM: u64 = 1_000_000;
 
@@ -23,6 +24,8 @@ pub struct Candidate {
     pub endpoint: String,
     /// Reputation on the ledger, parts per million.
     pub reputation_ppm: u64,
+    /// Keys that its answers may be signed by.
+    pub signers: Signers,
 }
 
 /// Two uniform numbers: whether to explore, and whom to pick.
@@ -80,6 +83,7 @@ mod tests {
                 miner: PublicKey([n; 32]),
                 endpoint: format!("http://127.0.0.1:{n}"),
                 reputation_ppm,
+                signers: Signers::new(PublicKey([n; 32]), [PublicKey([n; 32])]),
             })
             .collect()
     }

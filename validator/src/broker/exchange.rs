@@ -74,7 +74,7 @@ impl Assignment {
 
     /// The verdict of the evidence. Blocks: it verifies the proof.
     pub fn judge(&self, evidence: &Evidence) -> Result<Judgement, Reason> {
-        judge(&self.chain, evidence, &self.key)
+        judge(&self.chain, &self.candidate.signers, evidence, &self.key)
     }
 
     fn evidence(&self) -> Evidence {
@@ -120,9 +120,9 @@ impl Assignment {
             return Err(Stop::Miner("it sent no proof".to_owned()));
         };
         let proof = self.arrived(proof)?;
-        let (chain, id, miner, envelope) =
-            (self.chain.clone(), self.id, self.candidate.miner, proof.envelope.clone());
-        blocking(move || open_proof(&chain, id, miner, &envelope)).await?.map_err(not_evidence)?;
+        let (chain, id, signers, envelope) =
+            (self.chain.clone(), self.id, self.candidate.signers.clone(), proof.envelope.clone());
+        blocking(move || open_proof(&chain, id, &signers, &envelope)).await?.map_err(not_evidence)?;
         evidence.proof_us = proof.at_us;
         pass_on(Event::Proof(proof.envelope.clone()));
         evidence.proof = Some(proof.envelope);
@@ -131,9 +131,9 @@ impl Assignment {
 
     /// Takes the output in as evidence; stops there if it decides the verdict by itself.
     async fn take_output(&self, output: Arrived, evidence: &mut Evidence) -> Result<(), Stop> {
-        let (chain, id, miner) = (self.chain.clone(), self.id, self.candidate.miner);
+        let (chain, id, signers) = (self.chain.clone(), self.id, self.candidate.signers.clone());
         let envelope = output.envelope.clone();
-        blocking(move || open_output(&chain, id, miner, &envelope)).await?.map_err(not_evidence)?;
+        blocking(move || open_output(&chain, id, &signers, &envelope)).await?.map_err(not_evidence)?;
         evidence.output = Some(output.envelope);
         evidence.output_us = output.at_us;
         let (assignment, so_far) = (self.clone(), evidence.clone());

@@ -156,11 +156,17 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use assay_verifier::operating::Signers;
+
     use super::*;
 
     fn miners(all: &[u8]) -> Vec<Candidate> {
-        let one =
-            |&n: &u8| Candidate { miner: PublicKey([n; 32]), endpoint: String::new(), reputation_ppm: 0 };
+        let one = |&n: &u8| Candidate {
+            miner: PublicKey([n; 32]),
+            endpoint: String::new(),
+            reputation_ppm: 0,
+            signers: Signers::new(PublicKey([n; 32]), [PublicKey([n; 32])]),
+        };
         all.iter().map(one).collect()
     }
 

@@ -18,6 +18,7 @@ use assay_proto::hold::{Hold, Release, ReleaseReason};
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::transaction::Body;
 use assay_verifier::miners::may_serve;
+use assay_verifier::operating::{owner_of, signers};
 use assay_verifier::{describe, holds};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -188,6 +189,7 @@ impl Session {
         let state = self.application.state();
         let (job, id) = (self.admitted.job.value(), self.admitted.id);
         let client = self.admitted.job.signer();
+        let (own, paying) = (self.application.validator(), owner_of(&state, &client));
         let nonces = state.client(&client);
         let subnet = state.subnet_of(&job.model_id);
         let reputation = |miner| state.place(subnet, miner).map_or(0, |place| place.reputation_ppm);
@@ -198,8 +200,8 @@ impl Session {
             .filter(|(key, miner)| {
                 miner.models.contains(&job.model_id)
                     && !tried.contains(key)
-                    && **key != client
-                    && **key != self.application.public_key()
+                    && **key != paying
+                    && **key != own
                     && open(**key)
                     && may_serve(&state, key)
                     && (self.miner_tls.is_some() || !is_encrypted(&miner.endpoint))
@@ -208,6 +210,7 @@ impl Session {
                 miner: *key,
                 endpoint: miner.endpoint.clone(),
                 reputation_ppm: reputation(key),
+                signers: signers(&state, key),
             })
             .collect()
     }
@@ -217,7 +220,8 @@ impl Session {
     async fn attempt(&self, assignment: Assignment, attempt: u32, place: Place) -> Result<Attempt, Error> {
         let (job_id, miner) = (assignment.id, assignment.candidate.miner);
         tracing::info!(job = %job_id, %miner, attempt, "job assigned");
-        self.send(Event::Assigned { job_id, miner, attempt });
+        let signers = assignment.candidate.signers.clone();
+        self.send(Event::Assigned { job_id, attempt, signers });
         let Exchange { evidence, trouble } = assignment.exchange(|event| self.send(event)).await?;
         drop(place);
         let application = Arc::clone(&self.application);

@@ -107,9 +107,12 @@ fn fits(response: &impl prost::Message, what: &'static str) -> Result<(), Error>
 impl From<Event> for WireEvent {
     fn from(event: Event) -> Self {
         match event {
-            Event::Assigned { job_id, miner, attempt } => {
-                Self::Assigned(wire::Assigned { job_id: job_id.to_vec(), miner: miner.to_vec(), attempt })
-            }
+            Event::Assigned { job_id, attempt, signers } => Self::Assigned(wire::Assigned {
+                job_id: job_id.to_vec(),
+                miner: signers.owner().to_vec(),
+                attempt,
+                signers: signers.iter().map(|key| key.to_vec()).collect(),
+            }),
             Event::Output(envelope) => Self::Output(envelope.into()),
             Event::Proof(envelope) => Self::Proof(envelope.into()),
             Event::AttemptFailed { miner, verdict, detail } => Self::AttemptFailed(wire::AttemptFailed {

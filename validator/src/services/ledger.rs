@@ -10,6 +10,7 @@ use assay_proto::{Envelope, Epoch, Height, PublicKey, wire};
 use assay_verifier::challenge::Availability;
 use assay_verifier::export;
 use assay_verifier::locks::Locked;
+use assay_verifier::operating::OperatingKey;
 use assay_verifier::state::{Miner, State};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -93,6 +94,8 @@ impl LedgerRpc for Ledger {
                 .take(LOCKS)
                 .map(lock_record)
                 .collect(),
+            operating_key: state.operated(&key).and_then(|keys| operating_key(&state, &keys.latest)),
+            operates: operating_key(&state, &key),
         }))
     }
 
@@ -229,6 +232,16 @@ impl LedgerRpc for Ledger {
 
 fn point(state: &State) -> wire::BlockPoint {
     wire::BlockPoint { height: state.head().height.0, block_hash: state.head().hash.to_vec() }
+}
+
+fn operating_key(state: &State, key: &PublicKey) -> Option<wire::OperatingKey> {
+    let OperatingKey { owner, from, until, former: _ } = state.operating_key(key)?;
+    Some(wire::OperatingKey {
+        public_key: key.to_vec(),
+        owner: owner.to_vec(),
+        from: from.0,
+        until: until.map_or(0, |until| until.0),
+    })
 }
 
 fn miner_record(miner: &Miner, earned: u64, availability: Option<&Availability>) -> wire::MinerRecord {

@@ -48,6 +48,7 @@ fn code(error: &Error) -> Code {
         Error::Config { .. }
         | Error::Listen { .. }
         | Error::NotValidator(_)
+        | Error::OtherOwner { .. }
         | Error::NotPeer(_)
         | Error::Consensus(_)
         | Error::Genesis(_)

@@ -180,7 +180,8 @@ async fn a_key_that_is_no_validators_and_a_peer_that_is_none_are_refused() {
     for stranger in [secret(98).public_key(), chain.validator.public_key()] {
         let mut config = chain.config();
         let address = ([127, 0, 0, 1], 1).into();
-        config.consensus.peers = vec![PeerConfig { validator: stranger.to_string(), address }];
+        config.consensus.peers =
+            vec![PeerConfig { validator: stranger.to_string(), owner: String::new(), address }];
         let started = chain.start_with(config).await;
         assert!(matches!(started, Err(Error::NotPeer(key)) if key == stranger));
     }

@@ -12,6 +12,7 @@ mod operations;
 mod outages;
 mod records;
 mod retention;
+mod rotation;
 mod services;
 mod simulation;
 mod snapshot;

@@ -16,6 +16,7 @@ use crate::holds::Holds;
 use crate::jobs::ClientJobs;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
+use crate::operating::{Operated, OperatingKey};
 use crate::scores::Ballot;
 use crate::subnets::{Subnet, Weights};
 
@@ -48,6 +49,10 @@ pub enum Record {
     Availability(PublicKey, Availability),
     /// Prices of a client's jobs that are locked.
     Holds(PublicKey, Holds),
+    /// A key that signs for an owner.
+    OperatingKey(PublicKey, OperatingKey),
+    /// The keys of an owner.
+    Operated(PublicKey, Operated),
     /// Bytes of a verifying key.
     Key(KeyDigest, Arc<[u8]>),
     /// A subnet beside the root.
@@ -109,6 +114,8 @@ const WEIGHTS: u8 = 18;
 const GOVERNANCE: u8 = 19;
 const AVAILABILITY: u8 = 20;
 const HOLDS: u8 = 21;
+const OPERATING_KEY: u8 = 30;
+const OPERATED: u8 = 31;
 
 /// Kinds of record with an id that somebody may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,11 +144,15 @@ pub enum Kind {
     Availability,
     /// Prices of a client's jobs that are locked.
     Holds,
+    /// An operating key.
+    OperatingKey,
+    /// The keys of an owner.
+    Operated,
 }
 
 impl Kind {
     /// All of them, with their names.
-    pub const NAMES: [(&'static str, Self); 12] = [
+    pub const NAMES: [(&'static str, Self); 14] = [
         ("account", Self::Account),
         ("model", Self::Model),
         ("miner", Self::Miner),
@@ -154,6 +165,8 @@ impl Kind {
         ("weights", Self::Weights),
         ("availability", Self::Availability),
         ("holds", Self::Holds),
+        ("operating-key", Self::OperatingKey),
+        ("operated", Self::Operated),
     ];
 
     /// The key of the record with this id.
@@ -171,6 +184,8 @@ impl Kind {
             Self::Weights => WEIGHTS,
             Self::Availability => AVAILABILITY,
             Self::Holds => HOLDS,
+            Self::OperatingKey => OPERATING_KEY,
+            Self::Operated => OPERATED,
         };
         [&[tag], &id[..]].concat()
     }
@@ -236,6 +251,8 @@ impl Record {
             Self::Governance(_) => vec![GOVERNANCE],
             Self::Availability(id, _) => tagged(AVAILABILITY, &id.0),
             Self::Holds(id, _) => tagged(HOLDS, &id.0),
+            Self::OperatingKey(id, _) => tagged(OPERATING_KEY, &id.0),
+            Self::Operated(id, _) => tagged(OPERATED, &id.0),
         }
     }
 
@@ -255,6 +272,8 @@ impl Record {
             Self::Ballot(_, value) => encode(value),
             Self::Availability(_, value) => encode(value),
             Self::Holds(_, value) => encode(value),
+            Self::OperatingKey(_, value) => encode(value),
+            Self::Operated(_, value) => encode(value),
             Self::Key(_, bytes) => bytes.to_vec(),
             Self::Subnet(_, value) => encode(value),
             Self::Place(_, _, value) => encode(value),
@@ -315,6 +334,8 @@ impl Record {
             BALLOT => Ok(Self::Ballot(PublicKey(id), decode(key, value)?)),
             AVAILABILITY => Ok(Self::Availability(PublicKey(id), decode(key, value)?)),
             HOLDS => Ok(Self::Holds(PublicKey(id), decode(key, value)?)),
+            OPERATING_KEY => Ok(Self::OperatingKey(PublicKey(id), decode(key, value)?)),
+            OPERATED => Ok(Self::Operated(PublicKey(id), decode(key, value)?)),
             KEY if KeyDigest::of(value) == KeyDigest(id) => Ok(Self::Key(KeyDigest(id), value.into())),
             KEY => Err(RecordError::Value { key: name(key) }),
             _ => Err(unknown()),
@@ -349,8 +370,10 @@ pub(super) fn all(state: &State) -> impl Iterator<Item = Record> + '_ {
     let first = single.into_iter().chain(accounts).chain(models).chain(miners).chain(clients).chain(keys);
     let availability = state.availability.iter().map(|(&id, value)| Record::Availability(id, value.clone()));
     let holds = state.holds.iter().map(|(&id, value)| Record::Holds(id, value.clone()));
+    let operating = state.operating_keys.iter().map(|(&id, &value)| Record::OperatingKey(id, value));
+    let operated = state.operated.iter().map(|(&id, &value)| Record::Operated(id, value));
     let first = first.chain(offenders).chain(numbers).chain(locks).chain(ballots);
-    first.chain(of_subnets(state)).chain(availability).chain(holds)
+    first.chain(of_subnets(state)).chain(availability).chain(holds).chain(operating).chain(operated)
 }
 
 /// Records that a chain without votes and without subnets beside the root has none of.
@@ -418,6 +441,8 @@ pub(super) fn find(state: &State, key: &[u8]) -> Option<Record> {
             state.availability(&account).map(|value| Record::Availability(account, value.clone()))
         }
         HOLDS => state.holds(&account).map(|value| Record::Holds(account, value.clone())),
+        OPERATING_KEY => state.operating_key(&account).map(|&value| Record::OperatingKey(account, value)),
+        OPERATED => state.operated(&account).map(|&value| Record::Operated(account, value)),
         KEY => state.keys.get(&KeyDigest(id)).map(|value| Record::Key(KeyDigest(id), value.clone())),
         _ => None,
     }
@@ -460,6 +485,9 @@ pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
     let availability = changed(&old.availability, &new.availability);
     records.extend(availability.map(|(&id, value)| Record::Availability(id, value.clone())));
     records.extend(changed(&old.holds, &new.holds).map(|(&id, value)| Record::Holds(id, value.clone())));
+    let operating = changed(&old.operating_keys, &new.operating_keys);
+    records.extend(operating.map(|(&id, &value)| Record::OperatingKey(id, value)));
+    records.extend(changed(&old.operated, &new.operated).map(|(&id, &value)| Record::Operated(id, value)));
     // The bytes under a digest never change.
     let keys = new.keys.iter().filter(|(digest, _)| !old.keys.contains_key(digest));
     records.extend(keys.map(|(&id, value)| Record::Key(id, value.clone())));
@@ -505,6 +533,8 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
             Record::Governance(value) => state.governance = Some(value),
             Record::Availability(id, value) => drop(state.availability.insert(id, value)),
             Record::Holds(id, value) => drop(state.holds.insert(id, value)),
+            Record::OperatingKey(id, value) => drop(state.operating_keys.insert(id, value)),
+            Record::Operated(id, value) => drop(state.operated.insert(id, value)),
         }
     }
     state.stake_power = stake_power.ok_or(RecordError::Missing("power of stake"))?;

@@ -14,7 +14,8 @@ use crate::proof::VerifyingKey;
 use crate::receipt::Judgement;
 use crate::state::{KeyCache, KeyDigest, Model, Offender, Place, State};
 use crate::{
-    accounts, challenge, epoch, governance, holds, limits, locks, miners, receipt, scores, subnets, tiers,
+    accounts, challenge, epoch, governance, holds, limits, locks, miners, operating, receipt, scores,
+    subnets, tiers,
 };
 
 /// The effect of a receipt.
@@ -44,15 +45,41 @@ pub(crate) fn execute(
     if !(1..=limits::NONCE_STEP).contains(&nonce.saturating_sub(last)) {
         return Err(Reason::Nonce { last, got: nonce });
     }
+    let actor = actor(state, signer, &action)?;
     let fee = fee(state, &action);
     accounts::burn(state, signer, fee)?;
-    let logged = perform(state, signer, action, keys).inspect_err(|_| {
+    let logged = perform(state, (signer, actor), action, keys).inspect_err(|_| {
         // What was burned a moment ago is there to be given back.
         state.supply.burned = state.supply.burned.saturating_sub(fee);
         let _ = accounts::credit(state, signer, fee);
     })?;
     state.accounts.entry(signer).or_default().nonce = nonce;
     Ok(logged)
+}
+
+/// Whom a transaction speaks for: its signer, or the owner whose duty an operating key signs.
+fn actor(state: &State, signer: PublicKey, action: &Action) -> Result<PublicKey, Reason> {
+    match action {
+        Action::Transfer(_) | Action::Burn(_) => Ok(signer),
+        Action::RegisterMiner(_)
+        | Action::Receipt(_)
+        | Action::Equivocation(_)
+        | Action::CommitScores(_)
+        | Action::RevealScores(_)
+        | Action::WeighSubnets(_)
+        | Action::Challenged(..)
+        | Action::Hold(_)
+        | Action::Release(_) => operating::act(state, signer),
+        Action::RegisterModel(..)
+        | Action::RegisterSubnet(_)
+        | Action::VoteParameter(_)
+        | Action::Lock(_)
+        | Action::Unlock(_)
+        | Action::SetOperatingKey(..) => match operating::owner_of(state, &signer) {
+            owner if owner == signer => Ok(signer),
+            owner => Err(Reason::KeyDuty { key: signer, owner }),
+        },
+    }
 }
 
 /// What a validator signs by duty costs it nothing, nor does the proof that one did wrong.
@@ -73,33 +100,36 @@ fn fee(state: &State, action: &Action) -> u64 {
         | Action::Transfer(_)
         | Action::Burn(_)
         | Action::Lock(_)
-        | Action::Unlock(_) => state.parameters().fee,
+        | Action::Unlock(_)
+        | Action::SetOperatingKey(..) => state.parameters().fee,
     }
 }
 
+/// `signer` pays, `actor` is who does it.
 fn perform(
     state: &mut State,
-    signer: PublicKey,
+    (signer, actor): (PublicKey, PublicKey),
     action: Action,
     keys: &KeyCache,
 ) -> Result<Option<Logged>, Reason> {
     match action {
-        Action::RegisterModel(body, key) => register_model(state, signer, body, key, keys)?,
-        Action::RegisterMiner(body) => miners::register(state, signer, body)?,
-        Action::Transfer(body) => accounts::pay(state, signer, body.to, body.amount)?,
-        Action::Burn(body) => accounts::burn(state, signer, body.amount)?,
-        Action::Lock(body) => locks::lock(state, signer, body)?,
-        Action::Unlock(body) => locks::unlock(state, signer, body)?,
-        Action::CommitScores(body) => scores::commit(state, signer, body)?,
-        Action::RevealScores(body) => scores::reveal(state, signer, body)?,
-        Action::RegisterSubnet(body) => subnets::register(state, signer, body)?,
-        Action::WeighSubnets(body) => subnets::weigh(state, signer, body)?,
-        Action::VoteParameter(body) => governance::vote(state, signer, body)?,
+        Action::RegisterModel(body, key) => register_model(state, actor, body, key, keys)?,
+        Action::RegisterMiner(body) => miners::register(state, signer, actor, body)?,
+        Action::Transfer(body) => accounts::pay(state, actor, body.to, body.amount)?,
+        Action::Burn(body) => accounts::burn(state, actor, body.amount)?,
+        Action::Lock(body) => locks::lock(state, actor, body)?,
+        Action::Unlock(body) => locks::unlock(state, actor, body)?,
+        Action::CommitScores(body) => scores::commit(state, actor, body)?,
+        Action::RevealScores(body) => scores::reveal(state, actor, body)?,
+        Action::RegisterSubnet(body) => subnets::register(state, actor, body)?,
+        Action::WeighSubnets(body) => subnets::weigh(state, actor, body)?,
+        Action::VoteParameter(body) => governance::vote(state, actor, body)?,
         Action::Equivocation(offence) => remove_validator(state, offence)?,
-        Action::Challenged(body, found) => challenge::note(state, signer, &body, &found)?,
-        Action::Hold(job) => hold(state, signer, &job, keys)?,
-        Action::Release(body) => holds::release(state, signer, body)?,
-        Action::Receipt(judged) => return Ok(Some(settle(state, signer, &judged, keys)?)),
+        Action::Challenged(body, found) => challenge::note(state, actor, &body, &found)?,
+        Action::Hold(job) => hold(state, actor, &job, keys)?,
+        Action::Release(body) => holds::release(state, actor, body)?,
+        Action::SetOperatingKey(consents_to, key) => operating::set(state, actor, (consents_to, key))?,
+        Action::Receipt(judged) => return Ok(Some(settle(state, actor, &judged, keys)?)),
     }
     Ok(None)
 }
@@ -149,7 +179,8 @@ fn register_model(
 /// A validator that equivocated leaves the set, at a height that everybody knows one block ahead; the stake on it is
 /// slashed.
 fn remove_validator(state: &mut State, offence: Offence) -> Result<(), Reason> {
-    let Offence { validator, height: offence, round: _ } = offence;
+    let Offence { validator: key, height: offence, round: _ } = offence;
+    let validator = operating::owner_of(state, &key);
     let height = state.head.height;
     if state.offenders.contains_key(&validator) {
         return Err(Reason::OffenderKnown(validator));
@@ -159,6 +190,9 @@ fn remove_validator(state: &mut State, offence: Offence) -> Result<(), Reason> {
     }
     if offence >= height {
         return Err(Reason::OffenceHeight { got: offence, height });
+    }
+    if !operating::was_in_force(state, &validator, &key, offence) {
+        return Err(Reason::OffenceKey { key, owner: validator, height: offence });
     }
     locks::slash_stake(state, validator)?;
     let removed = Height(height.0.saturating_add(limits::REMOVAL_BLOCKS));
@@ -183,7 +217,10 @@ pub fn check_job(state: &State, job: &Signed<Job>, keys: &KeyCache) -> Result<Ve
 
 /// Locks the price of a job that could be settled, for the validator that assigns it.
 fn hold(state: &mut State, signer: PublicKey, job: &Signed<Job>, keys: &KeyCache) -> Result<(), Reason> {
-    if signer == job.signer() {
+    if !state.validators().contains(&signer) {
+        return Err(Reason::NotValidator(signer));
+    }
+    if signer == operating::owner_of(state, &job.signer()) {
         return Err(Reason::OwnReceipt(signer));
     }
     check_job(state, job, keys)?;
@@ -208,10 +245,13 @@ fn settle(state: &mut State, signer: PublicKey, judged: &Judged, keys: &KeyCache
     }
     let mut client_jobs = jobs(state, &client);
     client_jobs.check_attempt(client, job.nonce, job_id, miner_key)?;
+    let signers = operating::signers(state, &miner_key);
+    receipt::check_signers(evidence, &signers)?;
     // What was found ahead settles a receipt that says the same under the same key; any other is judged here.
     let agrees = |judgement: &Judgement| *key == Some(model.key) && judgement.verdict == verdict;
     if !judgement.as_ref().is_ok_and(agrees) {
-        let judgement = receipt::judge(state.chain_id(), evidence, &keys.model(state, &job.model_id)?)?;
+        let judgement =
+            receipt::judge(state.chain_id(), &signers, evidence, &keys.model(state, &job.model_id)?)?;
         if judgement.verdict != verdict {
             let cause = judgement.cause.map(Box::new);
             return Err(Reason::Verdict { expected: judgement.verdict, got: verdict, cause });
@@ -247,6 +287,7 @@ fn check_parties(
     if !state.validators().contains(&signer) {
         return Err(Reason::NotValidator(signer));
     }
+    let client = operating::owner_of(state, &client);
     if signer == client || signer == miner {
         return Err(Reason::OwnReceipt(signer));
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 use assay_proto::challenge::Challenged;
 use assay_proto::hold::Release;
 use assay_proto::job::{Job, Output, Proof};
+use assay_proto::operating::KeyConsent;
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::signing::{Held, Payload};
@@ -22,10 +23,10 @@ use rayon::prelude::*;
 use super::known::Name;
 use crate::challenge::{self, Found};
 use crate::error::Reason;
-use crate::limits;
 use crate::proof::{self, ProofError, Statement, VerifyingKey};
 use crate::receipt::{self, Finding, Judgement};
 use crate::state::{KeyCache, KeyDigest, State};
+use crate::{limits, operating};
 
 /// A transaction that may come into a block.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,8 @@ pub(super) enum Action {
     Hold(Signed<Job>),
     /// Nothing to find out ahead.
     Release(Release),
+    /// Whom the key agrees to sign for, and the key.
+    SetOperatingKey(PublicKey, PublicKey),
 }
 
 #[derive(Debug)]
@@ -107,9 +110,19 @@ struct Examined {
     finding: Result<Finding, Reason>,
 }
 
+/// Whose costly transactions are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// Those of validators of the block after the state: whoever is none makes nobody work.
+    Validators,
+    /// Everybody's: the state may be that of a block long before, and validators took the transactions in already.
+    Nobody,
+}
+
 /// Prepares transactions that are to apply after `state`, in this order. One result each.
 pub(crate) fn prepare(
     state: &State,
+    guard: Guard,
     transactions: &[Candidate<'_>],
     keys: &KeyCache,
 ) -> Vec<Result<Prepared, Reason>> {
@@ -122,7 +135,7 @@ pub(crate) fn prepare(
     };
     let unknown = transactions.iter().zip(&recalled).filter(|(_, recalled)| recalled.is_none());
     let unknown: Vec<Candidate<'_>> = unknown.map(|(candidate, _)| *candidate).collect();
-    let mut fresh = prepare_unknown(state, &unknown, keys).into_iter();
+    let mut fresh = prepare_unknown(state, guard, &unknown, keys).into_iter();
     let mut known = keys.known.lock().unwrap_or_else(PoisonError::into_inner);
     let mut results = Vec::with_capacity(transactions.len());
     for ((recalled, name), candidate) in recalled.into_iter().zip(names).zip(transactions) {
@@ -140,12 +153,14 @@ pub(crate) fn prepare(
 
 fn prepare_unknown(
     state: &State,
+    guard: Guard,
     transactions: &[Candidate<'_>],
     keys: &KeyCache,
 ) -> Vec<Result<Prepared, Reason>> {
     let chain = state.chain_id();
     let held = held(chain, sealed(transactions));
-    let opened: Vec<_> = transactions.par_iter().map(|candidate| open(state, *candidate, &held)).collect();
+    let opened: Vec<_> =
+        transactions.par_iter().map(|candidate| open(state, guard, *candidate, &held)).collect();
     let held = self::held(chain, opened.iter().flatten().flat_map(inner));
     let opened: Vec<_> = opened.into_par_iter().map(|opened| opened?.with_job(chain, &held)).collect();
     let registered = registrations(&opened);
@@ -240,7 +255,7 @@ fn held<'a>(chain: &ChainId, envelopes: impl Iterator<Item = Named<'a>>) -> Held
     })
 }
 
-fn open(state: &State, candidate: Candidate<'_>, held: &Held) -> Result<Opened<()>, Reason> {
+fn open(state: &State, guard: Guard, candidate: Candidate<'_>, held: &Held) -> Result<Opened<()>, Reason> {
     let chain = state.chain_id();
     let (signer, transaction) = match candidate {
         Candidate::Sealed(envelope) => {
@@ -252,7 +267,7 @@ fn open(state: &State, candidate: Candidate<'_>, held: &Held) -> Result<Opened<(
     let Transaction { nonce, body } = transaction;
     let content = match body {
         // Only a validator registers a key, so nobody else makes the others decode one.
-        Body::RegisterModel(_) if !state.validators().contains(&signer) => {
+        Body::RegisterModel(_) if guard == Guard::Validators && !state.validators().contains(&signer) => {
             return Err(Reason::NotValidator(signer));
         }
         Body::RegisterModel(body) => {
@@ -275,7 +290,9 @@ fn open(state: &State, candidate: Candidate<'_>, held: &Held) -> Result<Opened<(
         Body::WeighSubnets(body) => Content::Ready(Action::WeighSubnets(body)),
         Body::VoteParameter(body) => Content::Ready(Action::VoteParameter(body)),
         // Rows and large jobs are looked at for validators only.
-        Body::Challenged(_) | Body::Hold(_) if !state.validators().contains(&signer) => {
+        Body::Challenged(_) | Body::Hold(_)
+            if guard == Guard::Validators && !operating::speaks_for_validator(state, &signer) =>
+        {
             return Err(Reason::NotValidator(signer));
         }
         Body::Challenged(body) => {
@@ -284,6 +301,10 @@ fn open(state: &State, candidate: Candidate<'_>, held: &Held) -> Result<Opened<(
         }
         Body::Hold(body) => Content::Ready(Action::Hold(receipt::open_job(chain, &body.job)?)),
         Body::Release(body) => Content::Ready(Action::Release(body)),
+        Body::SetOperatingKey(body) => {
+            let consent: Signed<KeyConsent> = body.consent.open(chain).map_err(Reason::KeyConsent)?;
+            Content::Ready(Action::SetOperatingKey(consent.value().owner, consent.signer()))
+        }
     };
     Ok(Opened { signer, nonce, content })
 }

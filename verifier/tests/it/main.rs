@@ -9,6 +9,7 @@ mod governance;
 mod holds;
 mod labels;
 mod offences;
+mod operating;
 mod places;
 mod proposals;
 mod receipts;

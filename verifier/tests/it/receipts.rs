@@ -1,9 +1,10 @@
 //! Which receipts count, and what their verdicts must be.
 
 use assay_proto::job::{Job, Output, Proof};
-use assay_proto::receipt::{Receipt, Verdict};
+use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::transaction::{Body, RegisterMiner};
 use assay_proto::{Envelope, JobId, ModelId, ProtoError, Signature, Signed};
+use assay_verifier::operating::Signers;
 use assay_verifier::state::KeyCache;
 use assay_verifier::transition::{apply, check_job};
 use assay_verifier::{Reason, limits, receipt};
@@ -14,10 +15,15 @@ fn honest(world: &World) -> Attempt {
     world.attempt(world.job(&client(0), 1), miner(0))
 }
 
+/// Of a miner that signs for itself.
+fn signers(evidence: &Evidence) -> Signers {
+    Signers::new(evidence.miner, [evidence.miner])
+}
+
 /// What `judge` says of an attempt; a receipt that says so must count, one that says otherwise must not.
 fn verdict(world: &World, attempt: &Attempt) -> Verdict {
     let evidence = world.evidence(attempt);
-    let judged = receipt::judge(&world.chain, &evidence, &world.trapdoor.key).unwrap();
+    let judged = receipt::judge(&world.chain, &signers(&evidence), &evidence, &world.trapdoor.key).unwrap();
     assert_eq!(judged.cause.is_none(), judged.verdict == Verdict::Verified);
     for claimed in
         [Verdict::Verified, Verdict::InvalidProof, Verdict::Malformed, Verdict::Late, Verdict::Absent]
@@ -254,10 +260,9 @@ fn a_job_settles_once_whatever_the_proof_bytes() {
     let mut again = honest(&world);
     again.proof = Some(world.prove(&again.job, &miner(0), &[vec![1, -1]], 5));
     assert_ne!(again.proof, honest(&world).proof);
-    assert_eq!(
-        receipt::judge(&world.chain, &world.evidence(&again), &world.trapdoor.key).unwrap().verdict,
-        Verdict::Verified
-    );
+    let evidence = world.evidence(&again);
+    let judged = receipt::judge(&world.chain, &signers(&evidence), &evidence, &world.trapdoor.key).unwrap();
+    assert_eq!(judged.verdict, Verdict::Verified);
     let reason = refusal(&world, world.receipt(&again, Verdict::Verified));
     assert!(matches!(reason, Reason::JobClosed { nonce: 1, .. }));
     let other_miner = world.attempt(world.job(&client(0), 1), miner(1));
@@ -414,7 +419,8 @@ fn a_broker_is_told_beforehand_what_the_ledger_will_refuse() {
 fn evidence_is_judged_under_the_key_of_its_own_model_only() {
     let world = World::ready();
     let other = crate::trapdoor::Trapdoor::new([78; 32], assay_verifier::proof::KeyOrigin::TestSeed);
-    let judged = receipt::judge(&world.chain, &world.evidence(&honest(&world)), &other.key);
+    let evidence = world.evidence(&honest(&world));
+    let judged = receipt::judge(&world.chain, &signers(&evidence), &evidence, &other.key);
     assert!(matches!(judged, Err(Reason::JobModel { expected: MODEL, .. })));
 }
 

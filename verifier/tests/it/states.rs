@@ -14,8 +14,9 @@ use assay_verifier::inclusion::{InclusionError, verify};
 use assay_verifier::state::{Record, RecordError, State};
 use proptest::prelude::*;
 
+use crate::operating::name;
 use crate::subnets::{ONE, OTHER, model, number, open, register, serve, weigh};
-use crate::world::{Attempt, MODEL, World, client, genesis, miner, validator};
+use crate::world::{Attempt, MODEL, World, client, genesis, key, miner, validator};
 
 /// A chain with every kind of record, an open job and a closed one.
 fn lived() -> World {
@@ -49,6 +50,7 @@ fn lived() -> World {
         world.next(&validator(0), Body::CommitScores(scores)),
         world.next(&validator(1), Body::VoteParameter(VoteParameter { number: number("fee", 3) })),
     ]);
+    world.commit(vec![name(&world, &miner(1), &key(61))]);
     let attempt = world.attempt(world.job(&client(0), 4), miner(1));
     let absent = Attempt { outputs: None, proof: None, ..attempt };
     world.commit(vec![world.signed_receipt(world.receipt(&absent, Verdict::Absent), 1)]);

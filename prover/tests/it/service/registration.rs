@@ -51,13 +51,15 @@ impl Ledger for Scripted {
         &self,
         request: Request<wire::GetAccountRequest>,
     ) -> Result<Response<wire::GetAccountResponse>, Status> {
-        assert_eq!(request.into_inner().public_key, key().public_key().to_vec());
         let script = self.0.lock().expect("script");
-        Ok(Response::new(wire::GetAccountResponse {
-            chain_id: script.chain.clone(),
-            nonce: script.nonce,
-            miner: script.miner.clone(),
-            ..Default::default()
+        let asked = request.into_inner().public_key;
+        let (chain_id, empty) = (script.chain.clone(), wire::GetAccountResponse::default());
+        // The registration is the owner's, the nonce that of the key that signs.
+        Ok(Response::new(if asked == owner().public_key().to_vec() {
+            wire::GetAccountResponse { chain_id, nonce: 900, miner: script.miner.clone(), ..empty }
+        } else {
+            assert_eq!(asked, key().public_key().to_vec());
+            wire::GetAccountResponse { chain_id, nonce: script.nonce, ..empty }
         }))
     }
 
@@ -129,6 +131,11 @@ fn key() -> SecretKey {
     SecretKey::from_bytes(&[1; 32])
 }
 
+/// The miner, for whom the key signs.
+fn owner() -> SecretKey {
+    SecretKey::from_bytes(&[3; 32])
+}
+
 fn models() -> Vec<ir::ModelId> {
     vec![ir::ModelId([7; 32]), ir::ModelId([6; 32])]
 }
@@ -156,6 +163,7 @@ fn registration(validator: String, patience: Duration) -> Registration {
         tls: None,
         validator: format!("http://{validator}"),
         chain_id: chain(),
+        owner: owner().public_key(),
         endpoint: ENDPOINT.to_owned(),
         models: models(),
         devices: Default::default(),

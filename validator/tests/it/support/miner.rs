@@ -9,7 +9,7 @@ use assay_proto::challenge::{Challenge, ChallengeAnswer};
 use assay_proto::job::{Job, Output, Proof, job_binding};
 use assay_proto::wire::execute_response::Event;
 use assay_proto::wire::miner_server::{Miner, MinerServer};
-use assay_proto::{ChainId, Envelope, JobId, SecretKey, Signed, wire};
+use assay_proto::{ChainId, Envelope, JobId, PublicKey, SecretKey, Signed, wire};
 use assay_verifier::challenge::work::Work;
 use assay_verifier::proof::Statement;
 use tokio::net::TcpListener;
@@ -40,6 +40,8 @@ pub enum Behaviour {
     OtherOutput,
     /// Random bytes for a proof.
     GarbageProof,
+    /// Output and proof, as the operating key of this owner.
+    Operates(PublicKey),
     /// A proof bound to another miner's key: the replay of somebody else's answer.
     OtherMinersProof,
     /// A well-made answer to another job, with its own id.
@@ -250,6 +252,11 @@ impl Answers {
                 send(events, honest).await;
                 let other = SecretKey::from_bytes(&[77; 32]).public_key();
                 let binding = job_binding(&self.chain, &id, &other);
+                send(events, self.signed_proof(id, self.forge(binding, job, outputs))).await;
+            }
+            Behaviour::Operates(owner) => {
+                send(events, honest).await;
+                let binding = job_binding(&self.chain, &id, &owner);
                 send(events, self.signed_proof(id, self.forge(binding, job, outputs))).await;
             }
             Behaviour::OtherJob => {

@@ -65,7 +65,11 @@ impl Network {
         config.consensus.vote_timeout_ms = 300;
         let others = self.keys.iter().zip(&self.consensus).enumerate().filter(|(other, _)| *other != index);
         config.consensus.peers = others
-            .map(|(_, (key, &address))| PeerConfig { validator: key.public_key().to_string(), address })
+            .map(|(_, (key, &address))| PeerConfig {
+                validator: key.public_key().to_string(),
+                owner: String::new(),
+                address,
+            })
             .collect();
         config
     }
