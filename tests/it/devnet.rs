@@ -102,6 +102,23 @@ fn all_ready(endpoints: &[String]) {
     }
 }
 
+/// What audits of everybody's exports find, once all were written at one height.
+fn audits(dir: &str, endpoints: &[String]) -> Vec<Value> {
+    let began = Instant::now();
+    let of = |(index, endpoint): (usize, &String)| {
+        let file = format!("{dir}/export-{index}");
+        assay!("validator export --endpoint {endpoint} -o {file}").ok();
+        assay!("audit {file} --json").json()
+    };
+    loop {
+        let reports: Vec<_> = endpoints.iter().enumerate().map(of).collect();
+        if reports.iter().all(|report| report["height"] == reports[0]["height"]) {
+            return reports;
+        }
+        assert!(began.elapsed() < PATIENCE, "the chain does not rest");
+    }
+}
+
 #[test]
 fn a_network_of_processes_answers_at_every_door_agrees_and_stops_by_one_command() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -114,12 +131,7 @@ fn a_network_of_processes_answers_at_every_door_agrees_and_stops_by_one_command(
     }
     assay!("devnet --dir {dir}").refused("a network runs in this folder");
     let before = settle(&endpoints);
-    let mut reports = Vec::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let file = format!("{dir}/export-{index}");
-        assay!("validator export --endpoint {endpoint} -o {file}").ok();
-        reports.push(assay!("audit {file} --json").json());
-    }
+    let reports = audits(&dir, &endpoints);
     for report in &reports {
         assert_eq!(report["receipts"]["verified"], 4, "{report}");
         assert_eq!(
