@@ -146,6 +146,9 @@ parameters! {
     economy_price_ppm = 500_000, 0 => limits::TIER_PPM;
     /// Floor of the priority tier, parts per million of the standard tier's.
     priority_price_ppm = 2_000_000, 0 => limits::TIER_PPM;
+    /// Microseconds of a proof's time that are the network's at most, where the miner signed its own; 0: none are, and no
+    /// validator's clock is held against another's.
+    latency_network_us = 100_000, 0 => limits::LATENCY_NETWORK_US;
 }
 
 /// A validator of the chain and its weight in votes.

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use assay_proto::job::Proof;
 use assay_proto::receipt::Verdict;
 use assay_proto::{Canonical, JobId, ProtoError};
 use proptest::prelude::*;
@@ -41,6 +42,7 @@ fn every_message_has_one_encoding() {
     check(&samples::job());
     check(&samples::output(job_id));
     check(&samples::proof(job_id));
+    check(&Proof { elapsed_us: 900, ..samples::proof(job_id) });
     check(&samples::challenge());
     check(&samples::answer());
     for verdict in
@@ -105,7 +107,7 @@ proptest! {
         canonical!(
             assay_proto::job::Job,
             assay_proto::job::Output,
-            assay_proto::job::Proof,
+            Proof,
             assay_proto::challenge::Challenge,
             assay_proto::challenge::ChallengeAnswer,
             assay_proto::receipt::Receipt,

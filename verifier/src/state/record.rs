@@ -14,6 +14,7 @@ use crate::error::Reason;
 use crate::governance::Governance;
 use crate::holds::Holds;
 use crate::jobs::ClientJobs;
+use crate::latency::Measured;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
 use crate::scores::Ballot;
@@ -62,6 +63,8 @@ pub enum Record {
     Weights(PublicKey, Weights),
     /// Votes on the numbers of the rules.
     Governance(Governance),
+    /// What validators measured of a miner in a subnet.
+    Latency(SubnetId, PublicKey, Measured),
 }
 
 /// Why stored records are not a state.
@@ -109,6 +112,7 @@ const WEIGHTS: u8 = 18;
 const GOVERNANCE: u8 = 19;
 const AVAILABILITY: u8 = 20;
 const HOLDS: u8 = 21;
+const LATENCY: u8 = 24;
 
 /// Kinds of record with an id that somebody may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +240,7 @@ impl Record {
             Self::Governance(_) => vec![GOVERNANCE],
             Self::Availability(id, _) => tagged(AVAILABILITY, &id.0),
             Self::Holds(id, _) => tagged(HOLDS, &id.0),
+            Self::Latency(subnet, id, _) => in_subnet(LATENCY, *subnet, &id.0),
         }
     }
 
@@ -262,6 +267,7 @@ impl Record {
             Self::Membership(_, value) => encode(value),
             Self::Weights(_, value) => encode(value),
             Self::Governance(value) => encode(value),
+            Self::Latency(_, _, value) => encode(value),
         }
     }
 
@@ -300,6 +306,10 @@ impl Record {
         if tag == SUBNET_BALLOT {
             let (subnet, id) = split(id).ok_or_else(unknown)?;
             return Ok(Self::SubnetBallot(subnet, id, decode(key, value)?));
+        }
+        if tag == LATENCY {
+            let (subnet, id) = split(id).ok_or_else(unknown)?;
+            return Ok(Self::Latency(subnet, id, decode(key, value)?));
         }
         let id: [u8; 32] = id.try_into().map_err(|_| unknown())?;
         match tag {
@@ -350,7 +360,9 @@ pub(super) fn all(state: &State) -> impl Iterator<Item = Record> + '_ {
     let availability = state.availability.iter().map(|(&id, value)| Record::Availability(id, value.clone()));
     let holds = state.holds.iter().map(|(&id, value)| Record::Holds(id, value.clone()));
     let first = first.chain(offenders).chain(numbers).chain(locks).chain(ballots);
-    first.chain(of_subnets(state)).chain(availability).chain(holds)
+    let latencies = state.latencies.iter();
+    let latencies = latencies.map(|(&(subnet, id), value)| Record::Latency(subnet, id, value.clone()));
+    first.chain(of_subnets(state)).chain(availability).chain(holds).chain(latencies)
 }
 
 /// Records that a chain without votes and without subnets beside the root has none of.
@@ -394,6 +406,13 @@ pub(super) fn find(state: &State, key: &[u8]) -> Option<Record> {
             let (subnet, id) = split(id)?;
             let value = state.subnet_ballots.get(&(subnet, id))?;
             return Some(Record::SubnetBallot(subnet, id, value.clone()));
+        }
+        LATENCY => {
+            let (subnet, id) = split(id)?;
+            return state
+                .latencies
+                .get(&(subnet, id))
+                .map(|value| Record::Latency(subnet, id, value.clone()));
         }
         _ => {}
     }
@@ -460,6 +479,8 @@ pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
     let availability = changed(&old.availability, &new.availability);
     records.extend(availability.map(|(&id, value)| Record::Availability(id, value.clone())));
     records.extend(changed(&old.holds, &new.holds).map(|(&id, value)| Record::Holds(id, value.clone())));
+    let latencies = changed(&old.latencies, &new.latencies);
+    records.extend(latencies.map(|(&(subnet, id), value)| Record::Latency(subnet, id, value.clone())));
     // The bytes under a digest never change.
     let keys = new.keys.iter().filter(|(digest, _)| !old.keys.contains_key(digest));
     records.extend(keys.map(|(&id, value)| Record::Key(id, value.clone())));
@@ -505,6 +526,7 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
             Record::Governance(value) => state.governance = Some(value),
             Record::Availability(id, value) => drop(state.availability.insert(id, value)),
             Record::Holds(id, value) => drop(state.holds.insert(id, value)),
+            Record::Latency(subnet, id, value) => drop(state.latencies.insert((subnet, id), value)),
         }
     }
     state.stake_power = stake_power.ok_or(RecordError::Missing("power of stake"))?;

@@ -8,6 +8,7 @@ mod challenges;
 mod governance;
 mod holds;
 mod labels;
+mod latencies;
 mod places;
 mod proposals;
 mod receipts;
