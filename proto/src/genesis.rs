@@ -310,6 +310,7 @@ impl Parameters {
         "liquid_high_ppm",
         "liquid_steepness_ppm",
         "validator_permits",
+        "latency_network_us",
     ];
 
     /// Those that no vote changes: they number epochs, promise how much there will be and when it comes back, say whose power

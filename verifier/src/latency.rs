@@ -100,10 +100,8 @@ pub(crate) fn note(
     (validator, miner): (PublicKey, PublicKey),
     counted_us: u64,
 ) {
-    if is_shared(state.parameters()) {
-        let power = state.validators().power(&validator);
-        state.latencies.entry((subnet, miner)).or_default().note(validator, power, counted_us);
-    }
+    let power = state.validators().power(&validator);
+    state.latencies.entry((subnet, miner)).or_default().note(validator, power, counted_us);
 }
 
 /// A miner leaves its place in a subnet.

@@ -234,7 +234,7 @@ fn settle(state: &mut State, signer: PublicKey, judged: &Judged, keys: &KeyCache
     let subnet = state.subnet_of(&job.model_id);
     let parameters = state.parameters_of(subnet);
     let counted_us = latency::of(&parameters, evidence);
-    if settled {
+    if settled && latency::is_shared(&parameters) {
         latency::note(state, subnet, (signer, miner_key), counted_us);
     }
     let quality = epoch::quality_ppm(&parameters, counted_us);

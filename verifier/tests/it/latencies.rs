@@ -8,10 +8,12 @@ use assay_proto::report::{EpochReport, MinerEpoch};
 use assay_proto::transaction::{Body, RegisterMiner};
 use assay_proto::{Canonical, Envelope, PublicKey, SubnetId};
 use assay_verifier::Reason;
+use assay_verifier::audit::report::{epoch_json, render_epoch};
 use assay_verifier::latency::{Measured, counted_us};
 use assay_verifier::scores::Tally;
 use proptest::prelude::*;
 
+use crate::subnets::{OTHER, answer, number, serve, two};
 use crate::world::{Attempt, MODEL, World, client, miner, parameters, plain_job, validator};
 
 const NETWORK_US: u64 = 300;
@@ -147,6 +149,21 @@ fn a_claim_above_the_total_counts_as_the_total() {
     assert_eq!(found(&[clocks(0, 0, 2000, u64::MAX)]), (2000, 1, 500_000));
 }
 
+#[test]
+fn a_report_shows_latency_and_number_as_text_and_as_json() {
+    let report = epoch(NETWORK_US, &[clocks(0, 0, 2000, 1), clocks(1, 0, 2000, 1900)]);
+    let text = render_epoch(&report);
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
+    let of_miner = line(&miner(0).public_key().to_string()[..16]);
+    let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(cells(line("miner"))[6..9], ["latency", "by", "quality"], "{text}");
+    assert_eq!(cells(of_miner)[6..9], ["0.001700", "2", "0.588235"], "{text}");
+    let row = &epoch_json(&report)["miners"][0];
+    assert_eq!((&row["latency_us"], &row["measured_by"]), (&1700.into(), &2.into()));
+    let none = render_epoch(&epoch(0, &[clocks(0, 0, 2000, 1)]));
+    assert!(none.lines().any(|line| cells(line).get(6..8) == Some(&["-".into(), "0".into()])), "{none}");
+}
+
 /// Validator 2 has 3 of 10 of the power.
 #[test]
 fn false_times_of_a_minority_change_no_latency_no_reward_and_no_score() {
@@ -155,15 +172,19 @@ fn false_times_of_a_minority_change_no_latency_no_reward_and_no_score() {
         let honest = |n| [clocks(n, 0, 2100, 2000), clocks(n, 1, 4000, 4000)];
         let lies = [clocks(2, 0, lie, lie), clocks(2, 1, 4000, 4000), clocks(2, 0, lie, 0)];
         world.commit(receipts(&world, &[&honest(0)[..], &honest(1), &lies].concat()));
-        let seen = [0, 1].map(|n| scores(&world, n));
+        let seen = [0, 1, 2].map(|n| scores(&world, n));
         (finish(&mut world), seen)
     };
     let (honest, seen) = with(2000);
     assert_eq!((row(&honest, 0).latency_us, row(&honest, 0).measured_by), (2000, 3));
     assert_eq!(row(&honest, 0).quality_ppm, 500_000);
-    let mut expected = vec![(miner(0).public_key(), 65_535), (miner(1).public_key(), 32_767)];
-    expected.sort_unstable();
-    assert_eq!(seen, [expected.clone(), expected]);
+    let of = |other| {
+        let mut scores = vec![(miner(0).public_key(), 65_535), (miner(1).public_key(), other)];
+        scores.sort_unstable();
+        scores
+    };
+    // Validator 2 has two answers of miner 0; its own clock does not count for itself either.
+    assert_eq!(seen, [of(32_767), of(32_767), of(16_383)]);
     for lie in [1, 100, 3_000_000, DEADLINE_MS * 1000] {
         let (report, scores) = with(lie);
         assert_eq!(report, honest, "{lie}");
@@ -211,6 +232,28 @@ fn without_the_parameter_qualities_are_of_totals_and_nothing_is_kept() {
     let row = row(&report, 0);
     assert_eq!((row.latency_us, row.measured_by), (0, 0));
     assert_eq!(row.quality_ppm, (PPM + PPM / 2 + PPM / 4) / 3);
+}
+
+#[test]
+fn a_subnet_has_its_own_bound_and_its_own_latencies() {
+    let measured = |chain: u64, own: u64| {
+        let mut world =
+            two(|parameters| parameters.latency_network_us = chain, vec![number("latency_network_us", own)]);
+        world.commit(vec![serve(&world, &miner(0), &[MODEL, OTHER])]);
+        world.advance(5);
+        let root =
+            Attempt { proof_us: 2000, elapsed_us: 1, ..world.attempt(world.job(&client(0), 1), miner(0)) };
+        let there = Attempt { elapsed_us: 1, ..answer(&world, 2, 0, 1800) };
+        let receipts = [(root, 1), (there, 2)];
+        let receipts = receipts
+            .map(|(own, offset)| world.signed_receipt(world.receipt(&own, Verdict::Verified), offset));
+        world.commit(receipts.into());
+        let report = world.advance(10).report.unwrap();
+        [row(&report, 0), report.subnets[0].miners[0]].map(|row| (row.latency_us, row.quality_ppm))
+    };
+    assert_eq!(measured(300, 800), [(1700, 588_235), (1000, 1_000_000)]);
+    assert_eq!(measured(0, 300), [(0, 500_000), (1500, 666_666)]);
+    assert_eq!(measured(300, 0), [(1700, 588_235), (0, 555_555)]);
 }
 
 #[test]
