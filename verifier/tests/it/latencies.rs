@@ -193,7 +193,7 @@ fn false_times_of_a_minority_change_no_latency_no_reward_and_no_score() {
 }
 
 #[test]
-fn more_than_half_of_the_power_that_measured_makes_a_miner_slow_and_half_does_not() {
+fn it_takes_more_than_half_of_the_power_that_measured_to_blame_a_miner() {
     // 3 and 3 of power: the lesser word. 4 against 3: the greater power's.
     assert_eq!(found(&[clocks(1, 0, 1500, 0), clocks(2, 0, 4000, 0)]).0, 1500);
     assert_eq!(found(&[clocks(1, 0, 4000, 0), clocks(2, 0, 1500, 0)]).0, 1500);
