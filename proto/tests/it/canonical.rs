@@ -36,6 +36,15 @@ fn check_additions<T: Canonical + PartialEq + Debug>(value: &T) {
     assert_eq!(T::decode(&unknown).unwrap_err(), ProtoError::NotCanonical { what: T::NAME });
 }
 
+/// Proofs from before miners signed a time are as they were: the field that says nothing has no bytes.
+#[test]
+fn a_proof_without_a_time_has_the_bytes_that_it_had() {
+    let silent = samples::proof(JobId([7; 32]));
+    let old = [&[0x0a, 32][..], &[7; 32], &[0x12, 0xa0, 0x01], &[9; 160], &[0x18, 0xd9, 0x02]].concat();
+    assert_eq!((silent.elapsed_us, silent.encode()), (0, old.clone()));
+    assert_eq!(Proof { elapsed_us: 900, ..silent }.encode(), [&old[..], &[0x20, 0x84, 0x07]].concat());
+}
+
 #[test]
 fn every_message_has_one_encoding() {
     let job_id = JobId([5; 32]);
