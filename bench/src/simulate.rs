@@ -293,7 +293,8 @@ impl World {
             let consensus = Consensus::of(&self.parameters, &self.set, &places, &ballots);
             let emission = epoch::emission(&self.parameters, Epoch(number), self.supply);
             let share = (SubnetId::ROOT, emission);
-            let standing = Standing { miners: &places, availability: &BTreeMap::new() };
+            let (availability, latencies) = (&BTreeMap::new(), &BTreeMap::new());
+            let standing = Standing { miners: &places, availability, latencies };
             let report = epoch::close(&self.parameters, share, &self.set, standing, consensus.as_ref());
             self.supply += report.minted();
             for (key, ballot) in &mut self.ballots {
@@ -407,8 +408,10 @@ impl World {
                 count(&self.parameters, self.miners.get_mut(&chosen.miner), verdict, proof_us);
             }
         }
-        let seen: BTreeMap<_, _> =
-            tallies.into_iter().map(|(key, tally)| (key, tally.scores().into_iter().collect())).collect();
+        let seen: BTreeMap<_, _> = tallies
+            .into_iter()
+            .map(|(key, tally)| (key, tally.scores(&self.parameters).into_iter().collect()))
+            .collect();
         for (key, scores) in &seen {
             self.first.entry(*key).or_insert_with(|| BTreeMap::clone(scores));
         }

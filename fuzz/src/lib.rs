@@ -153,7 +153,7 @@ fn chain() -> Chain {
     let (_, proof) = HONEST.prover.prove(&trace, binding, &[]).expect("honest");
     let output = Output { job_id, outputs, compute_us: 1 };
     let output = miner.sign(&chain, output).into_envelope();
-    let proof = miner.sign(&chain, Proof { job_id, proof, prove_us: 1 }).into_envelope();
+    let proof = miner.sign(&chain, Proof { job_id, proof, prove_us: 1, elapsed_us: 0 }).into_envelope();
     let evidence = Evidence {
         job: job.envelope().clone(),
         miner: miner.public_key(),

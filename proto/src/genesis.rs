@@ -146,6 +146,9 @@ parameters! {
     economy_price_ppm = 500_000, 0 => limits::TIER_PPM;
     /// Floor of the priority tier, parts per million of the standard tier's.
     priority_price_ppm = 2_000_000, 0 => limits::TIER_PPM;
+    /// Microseconds of a proof's time that are the network's at most, where the miner signed its own; 0: none are, and no
+    /// validator's clock is held against another's.
+    latency_network_us = 100_000, 0 => limits::LATENCY_NETWORK_US;
 }
 
 /// A validator of the chain and its weight in votes.
@@ -307,6 +310,7 @@ impl Parameters {
         "liquid_high_ppm",
         "liquid_steepness_ppm",
         "validator_permits",
+        "latency_network_us",
     ];
 
     /// Those that no vote changes: they number epochs, promise how much there will be and when it comes back, say whose power

@@ -109,6 +109,8 @@ pub struct Proof {
     pub proof: Vec<u8>,
     /// Microseconds of proving as the miner measured them.
     pub prove_us: u64,
+    /// Microseconds from the job's arrival to this signature, by the miner's clock; 0: it does not say.
+    pub elapsed_us: u64,
 }
 
 impl JobId {
@@ -239,12 +241,14 @@ impl TryFrom<wire::Proof> for Proof {
             let got = wire.proof.len();
             return Err(ProtoError::TooLong { what: "proof bytes", limit: limits::PROOF_BYTES, got });
         }
-        Ok(Self { job_id: wire.job_id.as_slice().try_into()?, proof: wire.proof, prove_us: wire.prove_us })
+        let wire::Proof { job_id, proof, prove_us, elapsed_us } = wire;
+        Ok(Self { job_id: job_id.as_slice().try_into()?, proof, prove_us, elapsed_us })
     }
 }
 
 impl From<&Proof> for wire::Proof {
     fn from(proof: &Proof) -> Self {
-        Self { job_id: proof.job_id.to_vec(), proof: proof.proof.clone(), prove_us: proof.prove_us }
+        let Proof { job_id, ref proof, prove_us, elapsed_us } = *proof;
+        Self { job_id: job_id.to_vec(), proof: proof.clone(), prove_us, elapsed_us }
     }
 }

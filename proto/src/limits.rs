@@ -99,6 +99,8 @@ pub const KEY_CONSENT_BYTES: usize = 64;
 pub const SIGNERS: usize = 64;
 /// Blocks that a job's price is locked.
 pub const HOLD_BLOCKS: u64 = 1 << 24;
+/// The network's part of a proof's time, microseconds.
+pub const LATENCY_NETWORK_US: u64 = 10_000_000;
 /// Share that one tier's price floor is of another's.
 pub const TIER_PPM: u64 = 1000 * PPM;
 

@@ -28,7 +28,11 @@ pub struct MinerEpoch {
     pub offline: u64,
     /// Availability that the challenges showed, parts per million; 1 where there were none.
     pub availability_ppm: u64,
-    /// Mean quality of its verified assignments, parts per million.
+    /// Latency that its quality follows from, microseconds; 0: nobody measured any.
+    pub latency_us: u64,
+    /// Validators that measured it.
+    pub measured_by: u64,
+    /// Quality of its verified assignments, parts per million: that of the latency, or the mean where there is none.
     pub quality_ppm: u64,
     /// Reputation after this epoch, parts per million.
     pub reputation_ppm: u64,
@@ -153,6 +157,8 @@ impl TryFrom<wire::MinerEpoch> for MinerEpoch {
             wrong_device: row.wrong_device,
             offline: row.offline,
             availability_ppm: ppm("availability in ppm", row.availability_ppm)?,
+            latency_us: row.latency_us,
+            measured_by: row.measured_by,
             quality_ppm: ppm("quality in ppm", row.quality_ppm)?,
             reputation_ppm: ppm("reputation in ppm", row.reputation_ppm)?,
             consensus_ppm: ppm("consensus in ppm", row.consensus_ppm)?,
@@ -175,6 +181,8 @@ impl From<&MinerEpoch> for wire::MinerEpoch {
             wrong_device: row.wrong_device,
             offline: row.offline,
             availability_ppm: row.availability_ppm,
+            latency_us: row.latency_us,
+            measured_by: row.measured_by,
             quality_ppm: row.quality_ppm,
             reputation_ppm: row.reputation_ppm,
             incentive_ppm: row.incentive_ppm,

@@ -5,7 +5,7 @@
 //!           model served here?                                         NOT_FOUND
 //!           place in the queue?                                        RESOURCE_EXHAUSTED
 //!           infer  -> signed Output, sent at once
-//!           prove  -> signed Proof
+//!           prove  -> signed Proof, with the time since the call came in
 //! ```
 //!
 //! Before each step the service looks whether its caller is still there; work for nobody is not begun.
@@ -269,6 +269,7 @@ impl MinerRpc for Endpoint {
         &self,
         request: Request<wire::ExecuteRequest>,
     ) -> Result<Response<Self::ExecuteStream>, Status> {
+        let arrived = Instant::now();
         let ticket = self.0.queue.enter().map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let service = Arc::clone(&self.0);
         let request = request.into_inner();
@@ -281,7 +282,7 @@ impl MinerRpc for Endpoint {
             let id = job.id(&service.chain);
             tokio::select! {
                 () = events.closed() => tracing::debug!(%id, "the caller has gone"),
-                ended = service.answer(&ticket, job, &events) => if let Err(status) = ended {
+                ended = service.answer(&ticket, (job, arrived), &events) => if let Err(status) = ended {
                     tracing::warn!(%id, %status, "no answer");
                     // The channel holds every message of a stream; it fails only when the caller has gone.
                     let _ = events.try_send(Err(status));
@@ -318,7 +319,7 @@ impl Service {
     async fn answer(
         self: &Arc<Self>,
         ticket: &Ticket,
-        job: Signed<Job>,
+        (job, arrived): (Signed<Job>, Instant),
         events: &Events,
     ) -> Result<(), Status> {
         let id = job.id(&self.chain);
@@ -346,7 +347,9 @@ impl Service {
         })
         .await?
         .map_err(|error| status(&error))?;
-        let proof = self.key.sign(&self.chain, Proof { job_id: id, proof, prove_us }).into_envelope();
+        // 0 would say nothing.
+        let proof = Proof { job_id: id, proof, prove_us, elapsed_us: micros(arrived).max(1) };
+        let proof = self.key.sign(&self.chain, proof).into_envelope();
         send(events, wire::execute_response::Event::Proof(proof.into()))
     }
 

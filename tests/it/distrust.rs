@@ -110,7 +110,8 @@ impl Fake {
             _ => self.miner.clone(),
         };
         let output = signer.sign(&self.chain, Output { job_id: id, outputs, compute_us: 1 }).into_envelope();
-        let mut proof = signer.sign(&self.chain, Proof { job_id: id, proof, prove_us: 1 }).into_envelope();
+        let mut proof =
+            signer.sign(&self.chain, Proof { job_id: id, proof, prove_us: 1, elapsed_us: 0 }).into_envelope();
         if self.trick == Trick::WrongSignature {
             proof.signature = output.signature;
         }

@@ -71,6 +71,8 @@ fn an_answer_is_proven_paid_exported_and_audited() {
     assert_eq!(audited["verdict"], "accepted");
     assert_eq!(audited["receipts"]["verified"], 4);
     let told = assay!("epoch-report 1 --endpoint {url} --json").json();
+    let row = &told["miners"][0];
+    assert!(row["latency_us"].as_u64() > Some(0) && row["measured_by"] == 1, "{row}");
     assert_eq!((&told["epoch"], &told["shared_by"]), (&Value::from(1), &Value::from("work")));
     assert_eq!(assay!("epoch-report 1 --file {log} --json").json(), told);
     assert!(assay!("epoch-report --file {log}").ok().starts_with("epoch "));

@@ -122,6 +122,6 @@ fn scores_of(
         let Some(block) = application.store().block(Height(height))? else { return Ok(None) };
         tally.count(state, subnet, &own, &block.block);
     }
-    let (scores, salt) = (tally.scores(), application.salt(subnet, epoch));
+    let (scores, salt) = (tally.scores(&state.parameters_of(subnet)), application.salt(subnet, epoch));
     Ok((!scores.is_empty()).then_some(RevealScores { epoch, scores, salt, subnet }))
 }

@@ -80,10 +80,21 @@ impl ValidatorSet {
         self.total
     }
 
+    /// Power of a validator; 0 of anybody else.
+    pub fn power(&self, key: &PublicKey) -> u64 {
+        self.power.get(key).copied().unwrap_or(0)
+    }
+
     /// Whether this much power decides.
     pub fn is_quorum(&self, power: u64) -> bool {
         u128::from(power) * 3 > u128::from(self.total) * 2
     }
+}
+
+/// Whether part of some validators' power is more than half of it: what it takes for words that nobody can check to count against
+/// a miner.
+pub(crate) fn is_majority(part: u64, total: u64) -> bool {
+    part > total / 2
 }
 
 /// Checks that the certificate commits the block of this header.

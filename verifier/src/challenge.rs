@@ -36,6 +36,7 @@ use assay_proto::transaction::Devices;
 use assay_proto::{BlockHash, ChainId, Height, PublicKey, Signed};
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::certificate::is_majority;
 use crate::error::Reason;
 use crate::state::State;
 use crate::{locks, operating};
@@ -115,7 +116,7 @@ impl Open {
         let agreed = |outcome: Outcome| {
             let said = || self.askers.iter().filter(|asker| asker.word == Some(number(outcome)));
             let several = outcome == Outcome::Online || said().count() >= enough;
-            several && power(said()) > total / 2
+            several && is_majority(power(said()), total)
         };
         [Outcome::Online, Outcome::Slow, Outcome::Offline].into_iter().find(|&outcome| agreed(outcome))
     }

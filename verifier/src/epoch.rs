@@ -4,7 +4,7 @@
 //! `x` invalid, `l` late and `a` absent assignments, and reputation `r` before:
 //!
 //! ```text
-//! quality of one verified assignment = min(1, latency_target / proof time)
+//! quality of one verified assignment = min(1, latency_target / latency)       latency: of the miner, see `latency`
 //! quality      = mean over the v verified                     availability = v / (v + l + a)
 //! performance  = availability * quality * factor, 0 if x > 0         factor: of its challenges, see `challenge`
 //! r'           = (1 - rate) r + rate * performance            r' = 0 if x > 0; r' = r without an assignment
@@ -29,12 +29,13 @@ use assay_proto::{Epoch, PublicKey, SubnetId};
 use crate::certificate::ValidatorSet;
 use crate::challenge::{self, Availability, Counts};
 use crate::fixed::Fixed;
+use crate::latency::Measured;
 use crate::scores::Consensus;
 use crate::state::{Place, Work};
 
-/// Quality of a verified assignment, parts per million.
-pub fn quality_ppm(parameters: &Parameters, proof_us: u64) -> u64 {
-    share(PPM, parameters.latency_target_us, proof_us.max(parameters.latency_target_us))
+/// Quality of a verified assignment with this latency, parts per million.
+pub fn quality_ppm(parameters: &Parameters, latency_us: u64) -> u64 {
+    share(PPM, parameters.latency_target_us, latency_us.max(parameters.latency_target_us))
 }
 
 /// Base units that an epoch may mint.
@@ -69,11 +70,24 @@ pub struct Standing<'a> {
     pub miners: &'a BTreeMap<PublicKey, &'a Place>,
     /// With what their challenges showed.
     pub availability: &'a BTreeMap<PublicKey, Availability>,
+    /// With what validators measured of them.
+    pub latencies: &'a BTreeMap<PublicKey, &'a Measured>,
 }
 
 impl Standing<'_> {
     fn challenges(&self, miner: &PublicKey) -> Counts {
         self.availability.get(miner).map_or_else(Counts::default, |availability| availability.counts)
+    }
+
+    fn latency_us(&self, miner: &PublicKey) -> Option<u64> {
+        self.latencies.get(miner)?.latency_us()
+    }
+
+    /// A miner's work, with the quality of the latency that counts where there is one.
+    fn work(&self, parameters: &Parameters, miner: &PublicKey, work: Work) -> Work {
+        let quality = self.latency_us(miner).map(|latency_us| quality_ppm(parameters, latency_us));
+        let sum = quality.map(|quality| quality.saturating_mul(work.verified));
+        Work { quality_ppm_sum: sum.unwrap_or(work.quality_ppm_sum), ..work }
     }
 }
 
@@ -91,7 +105,8 @@ pub fn close(
         .iter()
         .map(|(&key, miner)| {
             let challenges = standing.challenges(&key);
-            (key, miner.work, reputation_ppm(parameters, miner.reputation_ppm, &miner.work, &challenges))
+            let work = standing.work(parameters, &key, miner.work);
+            (key, work, reputation_ppm(parameters, miner.reputation_ppm, &work, &challenges))
         })
         .filter(|(key, work, reputation)| {
             let seen = *work != Work::default() || standing.challenges(key) != Counts::default();
@@ -126,6 +141,8 @@ pub fn close(
             wrong_device: challenges.wrong_device,
             offline: challenges.offline,
             availability_ppm: challenge::availability_ppm(&challenges),
+            latency_us: standing.latency_us(&miner).unwrap_or(0),
+            measured_by: standing.latencies.get(&miner).map_or(0, |measured| measured.validators()),
             quality_ppm: mean_quality_ppm(&work),
             reputation_ppm,
             consensus_ppm,

@@ -25,6 +25,7 @@ pub mod holds;
 pub mod inclusion;
 pub mod jobs;
 pub mod labels;
+pub mod latency;
 pub mod limits;
 pub mod locks;
 pub mod miners;

@@ -22,7 +22,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::error::Reason;
 use crate::state::{Place, State, Work};
-use crate::{accounts, challenge, locks, subnets};
+use crate::{accounts, challenge, latency, locks, subnets};
 
 /// The price of a place and the demand for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -129,6 +129,7 @@ fn vacate(state: &mut State, subnet: SubnetId, key: &PublicKey) {
     if let Some(place) = state.place_mut(subnet, key) {
         *place = Place { earned: place.earned, ..Place::default() };
     }
+    latency::leave(state, subnet, *key);
     if let Some(miner) = state.miners.get_mut(key) {
         let serves = !left.is_empty();
         if !serves {

@@ -7,7 +7,8 @@
 //!              W_ij = 0 if i = j, or if j took its place after i committed; otherwise what i showed
 //!              more than two thirds of the voting power showed scores: `yuma::epoch` over power, W and bonds
 //!              otherwise verified work decides (`epoch`), and bonds rest
-//! local        w_j = sum of the qualities of j's answers in the subnet that i's receipts call verified, 0 after an invalid one;
+//! local        w_j = sum of the qualities of j's answers in the subnet that i's receipts call verified, 0 after an invalid one,
+//!              a quality being that of the latency that all validators' receipts give j (`latency`);
 //!              in a subnet with a labelled task as `labels` says;
 //!              score_j = max(1, floor(65535 w_j / max w)) where w_j > 0
 //! ```
@@ -23,7 +24,7 @@ use assay_proto::limits::{PPM, SCORES};
 use assay_proto::receipt::{Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::transaction::{Body, Transaction};
-use assay_proto::{Canonical, Commitment, Envelope, Epoch, Height, PublicKey, SubnetId};
+use assay_proto::{Canonical, Commitment, Epoch, Height, PublicKey, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::ValidatorSet;
@@ -31,6 +32,7 @@ use crate::epoch;
 use crate::error::Reason;
 use crate::fixed::Fixed;
 use crate::labels::Labels;
+use crate::latency::{self, Measured};
 use crate::state::{Place, State};
 use crate::yuma::{self, Liquid, Outcome, Rules};
 use crate::{operating, subnets};
@@ -223,11 +225,12 @@ impl Ballot {
     }
 }
 
-/// A validator's own receipts of one subnet, counted for its scores.
+/// A validator's own receipts of one subnet, counted for its scores, with the latencies that all validators measured.
 #[derive(Clone, Debug, Default)]
 pub struct Tally<'a> {
     labels: Option<&'a Labels>,
     miners: BTreeMap<PublicKey, Count>,
+    measured: BTreeMap<PublicKey, Measured>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -243,14 +246,13 @@ struct Count {
 impl<'a> Tally<'a> {
     /// In a subnet with a labelled task.
     pub fn labelled(labels: &'a Labels) -> Self {
-        Self { labels: Some(labels), miners: BTreeMap::new() }
+        Self { labels: Some(labels), ..Self::default() }
     }
 
-    /// Counts the receipts of `validator` for a subnet's models in a decided block.
+    /// Counts the receipts of `validator` for a subnet's models in a decided block, and what those of all measured.
     pub fn count(&mut self, state: &State, subnet: SubnetId, validator: &PublicKey, block: &Block) {
         let parameters = state.parameters_of(subnet);
-        let own = |envelope: &&Envelope| operating::owner_of(state, &envelope.signer) == *validator;
-        for envelope in block.transactions.iter().filter(own) {
+        for envelope in &block.transactions {
             // What is in a decided block decodes.
             let Ok(Transaction { body: Body::Receipt(receipt), .. }) = Transaction::decode(&envelope.payload)
             else {
@@ -258,8 +260,17 @@ impl<'a> Tally<'a> {
             };
             let Receipt { evidence, verdict } = *receipt;
             let Ok(job) = Job::decode(&evidence.job.payload) else { continue };
-            if state.subnet_of(&job.model_id) == subnet {
-                self.note(&parameters, evidence.miner, verdict, evidence.proof_us);
+            if state.subnet_of(&job.model_id) != subnet {
+                continue;
+            }
+            let counted_us = latency::of(&parameters, &evidence);
+            let signer = operating::owner_of(state, &envelope.signer);
+            if latency::is_shared(&parameters) && verdict == Verdict::Verified {
+                let power = state.validators().power(&signer);
+                self.measured.entry(evidence.miner).or_default().note(signer, power, counted_us);
+            }
+            if signer == *validator {
+                self.note(&parameters, evidence.miner, verdict, counted_us);
                 if let Some(right) = self.labels.and_then(|labels| labels.right(&job, &evidence, verdict)) {
                     self.ask(evidence.miner, right);
                 }
@@ -267,12 +278,12 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Counts one assignment.
-    pub fn note(&mut self, parameters: &Parameters, miner: PublicKey, verdict: Verdict, proof_us: u64) {
+    /// Counts one assignment of its own.
+    pub fn note(&mut self, parameters: &Parameters, miner: PublicKey, verdict: Verdict, counted_us: u64) {
         let count = self.miners.entry(miner).or_default();
         match verdict {
             Verdict::Verified => {
-                let quality = epoch::quality_ppm(parameters, proof_us);
+                let quality = epoch::quality_ppm(parameters, counted_us);
                 count.verified = count.verified.saturating_add(1);
                 count.quality_ppm_sum = count.quality_ppm_sum.saturating_add(quality);
             }
@@ -289,7 +300,14 @@ impl<'a> Tally<'a> {
     }
 
     /// Its scores, the greatest [`SCORES`] of them.
-    pub fn scores(self) -> Vec<(PublicKey, u16)> {
+    pub fn scores(mut self, parameters: &Parameters) -> Vec<(PublicKey, u16)> {
+        for (miner, count) in &mut self.miners {
+            let latency_us = self.measured.get(miner).and_then(Measured::latency_us);
+            if let Some(latency_us) = latency_us {
+                let quality = epoch::quality_ppm(parameters, latency_us);
+                count.quality_ppm_sum = quality.saturating_mul(count.verified);
+            }
+        }
         let labelled = self.labels.is_some();
         let weight = |count: &Count| match labelled {
             false => count.quality_ppm_sum,

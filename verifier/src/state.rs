@@ -28,6 +28,7 @@ use crate::error::Reason;
 use crate::governance::Governance;
 use crate::holds::Holds;
 use crate::jobs::ClientJobs;
+use crate::latency::Measured;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
 use crate::operating::{self, Operated, OperatingKey};
@@ -183,6 +184,8 @@ pub struct State {
     /// Subnets of models that are not in the root.
     pub(crate) memberships: BTreeMap<ModelId, SubnetId>,
     pub(crate) weights: BTreeMap<PublicKey, Weights>,
+    /// Of miners in subnets, the root among them.
+    pub(crate) latencies: BTreeMap<(SubnetId, PublicKey), Measured>,
     /// None before the first vote.
     pub(crate) governance: Option<Governance>,
     /// Those of the genesis with what votes changed.
@@ -225,6 +228,7 @@ impl State {
             subnet_ballots: BTreeMap::new(),
             memberships: BTreeMap::new(),
             weights: BTreeMap::new(),
+            latencies: BTreeMap::new(),
             governance: None,
             parameters: Arc::new(genesis.parameters),
             genesis: Arc::new(genesis),
@@ -491,6 +495,11 @@ impl State {
     /// What a miner computes with and whether it is there, if it ever named devices.
     pub fn availability(&self, miner: &PublicKey) -> Option<&Availability> {
         self.availability.get(miner)
+    }
+
+    /// What validators measured of miners of a subnet in the running epoch, in ascending order of the keys.
+    pub fn latencies(&self, subnet: SubnetId) -> BTreeMap<PublicKey, &Measured> {
+        self.latencies.range(of_subnet(subnet)).map(|(&(_, key), measured)| (key, measured)).collect()
     }
 
     /// Prices of a client's jobs that are locked, if there ever were any.

@@ -189,7 +189,7 @@ impl Maker {
         let outputs =
             statement.outputs.iter().filter_map(|port| port.public()).map(<[i32]>::to_vec).collect();
         let output = miner.sign(&self.chain, Output { job_id, outputs, compute_us: 1 });
-        let proof = miner.sign(&self.chain, Proof { job_id, proof, prove_us });
+        let proof = miner.sign(&self.chain, Proof { job_id, proof, prove_us, elapsed_us: prove_us });
         let evidence = Evidence {
             job: job.into_envelope(),
             miner: miner.public_key(),

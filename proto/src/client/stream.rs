@@ -270,7 +270,7 @@ mod tests {
     }
 
     fn proof(n: u8, job_id: JobId) -> Event {
-        let proof = Proof { job_id, proof: vec![1], prove_us: 1 };
+        let proof = Proof { job_id, proof: vec![1], prove_us: 1, elapsed_us: 0 };
         Event::Proof((&miner(n).sign(&checks().chain, proof)).into())
     }
 

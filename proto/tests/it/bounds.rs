@@ -228,6 +228,7 @@ fn parameters_stay_in_their_ranges() {
         broken_genesis(|genesis| genesis.parameters.price_floor = limits::EMISSION + 1),
         broken_genesis(|genesis| genesis.parameters.economy_price_ppm = limits::TIER_PPM + 1),
         broken_genesis(|genesis| genesis.parameters.priority_price_ppm = limits::TIER_PPM + 1),
+        broken_genesis(|genesis| genesis.parameters.latency_network_us = limits::LATENCY_NETWORK_US + 1),
         broken_challenges(|parameters| parameters.challenge_side = 128),
         broken_challenges(|parameters| parameters.challenge_side = 0),
         broken_challenges(|parameters| parameters.challenge_rounds = 0),

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use assay_proto::job::Proof;
 use assay_proto::receipt::Verdict;
 use assay_proto::transaction::{Body, Transaction};
 use assay_proto::{Canonical, JobId, ProtoError};
@@ -36,12 +37,22 @@ fn check_additions<T: Canonical + PartialEq + Debug>(value: &T) {
     assert_eq!(T::decode(&unknown).unwrap_err(), ProtoError::NotCanonical { what: T::NAME });
 }
 
+/// Proofs from before miners signed a time are as they were: the field that says nothing has no bytes.
+#[test]
+fn a_proof_without_a_time_has_the_bytes_that_it_had() {
+    let silent = samples::proof(JobId([7; 32]));
+    let old = [&[0x0a, 32][..], &[7; 32], &[0x12, 0xa0, 0x01], &[9; 160], &[0x18, 0xd9, 0x02]].concat();
+    assert_eq!((silent.elapsed_us, silent.encode()), (0, old.clone()));
+    assert_eq!(Proof { elapsed_us: 900, ..silent }.encode(), [&old[..], &[0x20, 0x84, 0x07]].concat());
+}
+
 #[test]
 fn every_message_has_one_encoding() {
     let job_id = JobId([5; 32]);
     check(&samples::job());
     check(&samples::output(job_id));
     check(&samples::proof(job_id));
+    check(&Proof { elapsed_us: 900, ..samples::proof(job_id) });
     check(&samples::challenge());
     check(&samples::answer());
     for verdict in
@@ -111,7 +122,7 @@ proptest! {
         canonical!(
             assay_proto::job::Job,
             assay_proto::job::Output,
-            assay_proto::job::Proof,
+            Proof,
             assay_proto::challenge::Challenge,
             assay_proto::challenge::ChallengeAnswer,
             assay_proto::operating::KeyConsent,

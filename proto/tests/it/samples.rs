@@ -46,7 +46,7 @@ pub fn output(job_id: JobId) -> Output {
 }
 
 pub fn proof(job_id: JobId) -> Proof {
-    Proof { job_id, proof: vec![9; 160], prove_us: 345 }
+    Proof { job_id, proof: vec![9; 160], prove_us: 345, elapsed_us: 0 }
 }
 
 pub fn receipt(verdict: Verdict) -> Receipt {
@@ -222,6 +222,8 @@ pub fn report() -> EpochReport {
         wrong_device: 7,
         offline: 8,
         availability_ppm: 100_000,
+        latency_us: 2_100_000,
+        measured_by: 2,
         quality_ppm: 900_000,
         reputation_ppm: 1_000_000,
         consensus_ppm: 6,

@@ -51,7 +51,7 @@ fn a_signature_of_another_kind_is_refused() {
     // An empty Output and an empty Proof have the same bytes; only the kind tells them apart.
     let job_id = JobId([3; 32]);
     let output = Output { job_id, outputs: vec![], compute_us: 0 };
-    let proof = Proof { job_id, proof: vec![], prove_us: 0 };
+    let proof = Proof { job_id, proof: vec![], prove_us: 0, elapsed_us: 0 };
     assert_eq!(output.encode(), proof.encode());
     let envelope = key(1).sign(&chain(), output).into_envelope();
     assert!(envelope.open::<Output>(&chain()).is_ok());

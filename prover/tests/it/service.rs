@@ -5,7 +5,7 @@ mod registration;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use assay_circuits::ir;
 use assay_proto::challenge::{Challenge, ChallengeAnswer};
@@ -214,6 +214,25 @@ async fn the_output_is_sent_before_the_proof_is_made() {
     assert_eq!(miner.worker.proven.load(Ordering::SeqCst), 0);
     miner.worker.proving.set(false);
     proof(&mut stream).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_signed_time_is_from_the_jobs_arrival_on_queue_included() {
+    let (miner, began) = (start(2).await, Instant::now());
+    miner.worker.proving.set(true);
+    let mut first = miner.execute(&job(1)).await.expect("one");
+    let mut second = miner.execute(&job(2)).await.expect("two");
+    output(&mut first).await;
+    output(&mut second).await;
+    let wait = Duration::from_millis(100);
+    tokio::time::sleep(wait).await;
+    miner.worker.proving.set(false);
+    proof(&mut first).await;
+    let (queued, most) = (proof(&mut second).await, began.elapsed().as_micros());
+    let Proof { prove_us, elapsed_us, .. } = *queued.value();
+    // Its own proof took next to nothing: it waited for the other's.
+    assert!(u128::from(elapsed_us) >= wait.as_micros() && u128::from(elapsed_us) <= most, "{elapsed_us}");
+    assert!(prove_us < elapsed_us, "{prove_us} {elapsed_us}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

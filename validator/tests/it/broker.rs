@@ -508,7 +508,7 @@ async fn receipts_of_one_job_are_submitted_again_in_the_order_of_its_attempts() 
     let outputs = chain.model.outputs(&job.value().inputs);
     let binding = job_binding(chain.chain_id(), &id, &answered.public_key());
     let statement = Statement::public(binding, job.value().inputs.clone(), outputs.clone());
-    let proof = Proof { job_id: id, proof: chain.model.forge(&statement, 0), prove_us: 1 };
+    let proof = Proof { job_id: id, proof: chain.model.forge(&statement, 0), prove_us: 1, elapsed_us: 0 };
     let output = Output { job_id: id, outputs, compute_us: 1 };
     verified.evidence.output = Some(answered.sign(chain.chain_id(), output).into_envelope());
     verified.evidence.proof = Some(answered.sign(chain.chain_id(), proof).into_envelope());

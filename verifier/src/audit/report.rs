@@ -113,13 +113,15 @@ fn write_rows(
 ) -> std::fmt::Result {
     writeln!(
         text,
-        "{:<18} {:>8} {:>7} {:>5} {:>6} {:>9} {:>8} {:>10} {:>9} {:>9} {:>14}",
+        "{:<18} {:>8} {:>7} {:>5} {:>6} {:>9} {:>10} {:>2} {:>8} {:>10} {:>9} {:>9} {:>14}",
         "miner",
         "verified",
         "invalid",
         "late",
         "absent",
         "available",
+        "latency",
+        "by",
         "quality",
         "reputation",
         "consensus",
@@ -130,17 +132,20 @@ fn write_rows(
         let MinerEpoch { verified, invalid, late, absent, reward, .. } = row;
         let (quality, reputation) = (fraction(row.quality_ppm), fraction(row.reputation_ppm));
         let available = fraction(row.availability_ppm);
+        // Seconds, and of how many validators.
+        let (latency, by) = (fraction(row.latency_us), row.measured_by);
+        let latency = if by > 0 { latency } else { "-".to_owned() };
         let (miner, incentive) = (short(&row.miner), fraction(row.incentive_ppm));
         let consensus = if scored { fraction(row.consensus_ppm) } else { "-".to_owned() };
         writeln!(
             text,
-            "{miner:<18} {verified:>8} {invalid:>7} {late:>5} {absent:>6} {available:>9} {quality:>8} {reputation:>10} \
-             {consensus:>9} {incentive:>9} {reward:>14}"
+            "{miner:<18} {verified:>8} {invalid:>7} {late:>5} {absent:>6} {available:>9} {latency:>10} {by:>2} \
+             {quality:>8} {reputation:>10} {consensus:>9} {incentive:>9} {reward:>14}"
         )?;
     }
     writeln!(
         text,
-        "{:<18} {:>8} {:>7} {:>8} {:>8} {:>56}",
+        "{:<18} {:>8} {:>7} {:>8} {:>8} {:>70}",
         "validator", "power", "scores", "trust", "dividend", "reward"
     )?;
     for row in validators {
@@ -149,7 +154,7 @@ fn write_rows(
         let validator = short(&row.validator);
         writeln!(
             text,
-            "{validator:<18} {:>8} {shown:>7} {trust:>8} {dividend:>8} {:>56}",
+            "{validator:<18} {:>8} {shown:>7} {trust:>8} {dividend:>8} {:>70}",
             row.power, row.reward
         )?;
     }
@@ -252,6 +257,8 @@ fn miners_json(rows: &[MinerEpoch]) -> Vec<Value> {
             "wrong_device": row.wrong_device,
             "offline": row.offline,
             "availability_ppm": row.availability_ppm,
+            "latency_us": row.latency_us,
+            "measured_by": row.measured_by,
             "quality_ppm": row.quality_ppm,
             "reputation_ppm": row.reputation_ppm,
             "consensus_ppm": row.consensus_ppm,

@@ -14,6 +14,7 @@ use crate::error::Reason;
 use crate::governance::Governance;
 use crate::holds::Holds;
 use crate::jobs::ClientJobs;
+use crate::latency::Measured;
 use crate::locks::{Locked, StakePower};
 use crate::miners::Registrations;
 use crate::operating::{Operated, OperatingKey};
@@ -67,6 +68,8 @@ pub enum Record {
     Weights(PublicKey, Weights),
     /// Votes on the numbers of the rules.
     Governance(Governance),
+    /// What validators measured of a miner in a subnet.
+    Latency(SubnetId, PublicKey, Measured),
 }
 
 /// Why stored records are not a state.
@@ -116,6 +119,7 @@ const AVAILABILITY: u8 = 20;
 const HOLDS: u8 = 21;
 const OPERATING_KEY: u8 = 30;
 const OPERATED: u8 = 31;
+const LATENCY: u8 = 24;
 
 /// Kinds of record with an id that somebody may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +257,7 @@ impl Record {
             Self::Holds(id, _) => tagged(HOLDS, &id.0),
             Self::OperatingKey(id, _) => tagged(OPERATING_KEY, &id.0),
             Self::Operated(id, _) => tagged(OPERATED, &id.0),
+            Self::Latency(subnet, id, _) => in_subnet(LATENCY, *subnet, &id.0),
         }
     }
 
@@ -281,6 +286,7 @@ impl Record {
             Self::Membership(_, value) => encode(value),
             Self::Weights(_, value) => encode(value),
             Self::Governance(value) => encode(value),
+            Self::Latency(_, _, value) => encode(value),
         }
     }
 
@@ -319,6 +325,10 @@ impl Record {
         if tag == SUBNET_BALLOT {
             let (subnet, id) = split(id).ok_or_else(unknown)?;
             return Ok(Self::SubnetBallot(subnet, id, decode(key, value)?));
+        }
+        if tag == LATENCY {
+            let (subnet, id) = split(id).ok_or_else(unknown)?;
+            return Ok(Self::Latency(subnet, id, decode(key, value)?));
         }
         let id: [u8; 32] = id.try_into().map_err(|_| unknown())?;
         match tag {
@@ -373,7 +383,10 @@ pub(super) fn all(state: &State) -> impl Iterator<Item = Record> + '_ {
     let operating = state.operating_keys.iter().map(|(&id, &value)| Record::OperatingKey(id, value));
     let operated = state.operated.iter().map(|(&id, &value)| Record::Operated(id, value));
     let first = first.chain(offenders).chain(numbers).chain(locks).chain(ballots);
-    first.chain(of_subnets(state)).chain(availability).chain(holds).chain(operating).chain(operated)
+    let latencies = state.latencies.iter();
+    let latencies = latencies.map(|(&(subnet, id), value)| Record::Latency(subnet, id, value.clone()));
+    let operating = operating.chain(operated);
+    first.chain(of_subnets(state)).chain(availability).chain(holds).chain(latencies).chain(operating)
 }
 
 /// Records that a chain without votes and without subnets beside the root has none of.
@@ -417,6 +430,13 @@ pub(super) fn find(state: &State, key: &[u8]) -> Option<Record> {
             let (subnet, id) = split(id)?;
             let value = state.subnet_ballots.get(&(subnet, id))?;
             return Some(Record::SubnetBallot(subnet, id, value.clone()));
+        }
+        LATENCY => {
+            let (subnet, id) = split(id)?;
+            return state
+                .latencies
+                .get(&(subnet, id))
+                .map(|value| Record::Latency(subnet, id, value.clone()));
         }
         _ => {}
     }
@@ -488,6 +508,8 @@ pub(super) fn changes(old: &State, new: &State) -> Vec<Record> {
     let operating = changed(&old.operating_keys, &new.operating_keys);
     records.extend(operating.map(|(&id, &value)| Record::OperatingKey(id, value)));
     records.extend(changed(&old.operated, &new.operated).map(|(&id, &value)| Record::Operated(id, value)));
+    let latencies = changed(&old.latencies, &new.latencies);
+    records.extend(latencies.map(|(&(subnet, id), value)| Record::Latency(subnet, id, value.clone())));
     // The bytes under a digest never change.
     let keys = new.keys.iter().filter(|(digest, _)| !old.keys.contains_key(digest));
     records.extend(keys.map(|(&id, value)| Record::Key(id, value.clone())));
@@ -535,6 +557,7 @@ pub(super) fn collect<K: AsRef<[u8]>, V: AsRef<[u8]>>(
             Record::Holds(id, value) => drop(state.holds.insert(id, value)),
             Record::OperatingKey(id, value) => drop(state.operating_keys.insert(id, value)),
             Record::Operated(id, value) => drop(state.operated.insert(id, value)),
+            Record::Latency(subnet, id, value) => drop(state.latencies.insert((subnet, id), value)),
         }
     }
     state.stake_power = stake_power.ok_or(RecordError::Missing("power of stake"))?;

@@ -14,8 +14,8 @@ use crate::proof::VerifyingKey;
 use crate::receipt::Judgement;
 use crate::state::{KeyCache, KeyDigest, Model, Offender, Place, State};
 use crate::{
-    accounts, challenge, epoch, governance, holds, limits, locks, miners, operating, receipt, scores,
-    subnets, tiers,
+    accounts, challenge, epoch, governance, holds, latency, limits, locks, miners, operating, receipt,
+    scores, subnets, tiers,
 };
 
 /// The effect of a receipt.
@@ -271,7 +271,12 @@ fn settle(state: &mut State, signer: PublicKey, judged: &Judged, keys: &KeyCache
     client_jobs.record(job.nonce, job_id, miner_key, settled);
     state.clients.insert(client, client_jobs);
     let subnet = state.subnet_of(&job.model_id);
-    let quality = epoch::quality_ppm(&state.parameters_of(subnet), evidence.proof_us);
+    let parameters = state.parameters_of(subnet);
+    let counted_us = latency::of(&parameters, evidence);
+    if settled && latency::is_shared(&parameters) {
+        latency::note(state, subnet, (signer, miner_key), counted_us);
+    }
+    let quality = epoch::quality_ppm(&parameters, counted_us);
     if let Some(place) = state.place_mut(subnet, &miner_key) {
         count(place, verdict, quality, job.max_price);
     }

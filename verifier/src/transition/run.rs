@@ -10,7 +10,7 @@ use crate::epoch::Standing;
 use crate::error::Reason;
 use crate::scores::Consensus;
 use crate::state::{Head, KeyCache, Record, State};
-use crate::{accounts, challenge, epoch, governance, holds, locks, miners, subnets};
+use crate::{accounts, challenge, epoch, governance, holds, latency, locks, miners, subnets};
 
 /// A state in the middle of a block.
 pub(crate) struct Run<'a> {
@@ -91,6 +91,7 @@ fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
     let subnets = shares.into_iter().map(|(subnet, share)| close(state, epoch, subnet, share));
     let subnets = subnets.collect::<Result<Vec<_>, _>>()?;
     challenge::begin_epoch(state);
+    latency::begin_epoch(state);
     let SubnetEpoch { scored, miners, validators, .. } = root;
     let report = EpochReport { epoch, height, emission, scored, miners, validators, subnets };
     let minted = state.supply.minted.checked_add(report.minted());
@@ -105,7 +106,8 @@ fn close(state: &mut State, epoch: Epoch, subnet: SubnetId, emission: u64) -> Re
     let (parameters, permitted) = (state.parameters_of(subnet), state.permitted(subnet));
     let places = state.places(subnet);
     let consensus = Consensus::of(&parameters, &permitted, &places, &state.ballots_of(subnet));
-    let standing = Standing { miners: &places, availability: &state.availability };
+    let (availability, latencies) = (&state.availability, &state.latencies(subnet));
+    let standing = Standing { miners: &places, availability, latencies };
     let report = epoch::close(&parameters, (subnet, emission), &permitted, standing, consensus.as_ref());
     let placed: Vec<PublicKey> = places.into_keys().collect();
     for miner in placed {

@@ -62,6 +62,7 @@ fn answered(
         proof: Some(proof),
         output_us: 100,
         proof_us: 500,
+        elapsed_us: 0,
     }
 }
 
@@ -105,7 +106,7 @@ fn of_the_models_that_miners_bring_the_best_earns_most() {
         receipts.push(world.signed_receipt(world.receipt(&attempt, Verdict::Verified), nonce));
     }
     world.commit(receipts);
-    let scores = tallied(&world, &labels, from).scores();
+    let scores = tallied(&world, &labels, from).scores(world.state.parameters());
     let mut expected = vec![(miner(0).public_key(), 65_535), (miner(1).public_key(), 32_767)];
     expected.sort_unstable();
     assert_eq!(scores, expected);
@@ -172,11 +173,11 @@ fn a_question_is_a_job_of_the_asker_on_inputs_with_a_label_and_counts_whatever_i
     let best: PublicKey = miner(1).public_key();
     tally.note(world.state.parameters(), best, Verdict::Verified, 500);
     tally.ask(best, true);
-    let scores = tally.scores();
+    let scores = tally.scores(world.state.parameters());
     let own = scores.iter().find(|(key, _)| *key == miner(0).public_key()).unwrap().1;
     assert_eq!((own, scores.len()), (21_844, 2), "rounded down twice");
     // Who was asked nothing has none, however much it works.
     let mut idle = Tally::labelled(&labels);
     idle.note(world.state.parameters(), best, Verdict::Verified, 500);
-    assert_eq!(idle.scores(), []);
+    assert_eq!(idle.scores(world.state.parameters()), []);
 }

@@ -8,6 +8,7 @@ mod challenges;
 mod governance;
 mod holds;
 mod labels;
+mod latencies;
 mod offences;
 mod operating;
 mod places;

@@ -167,8 +167,11 @@ fn nobody_is_blamed_for_what_the_miner_did_not_sign_for_this_job() {
     let reason = with_output(forged);
     assert!(matches!(reason, Reason::Evidence { what: "output", source: ProtoError::Signature { .. } }));
 
-    let by =
-        |n, job_id| miner(n).sign(chain, Proof { job_id, proof: vec![0; 160], prove_us: 1 }).into_envelope();
+    let by = |n, job_id| {
+        miner(n)
+            .sign(chain, Proof { job_id, proof: vec![0; 160], prove_us: 1, elapsed_us: 0 })
+            .into_envelope()
+    };
     let with_proof = |proof| {
         let mut receipt = receipt();
         receipt.evidence.proof = Some(proof);

@@ -10,6 +10,7 @@ use assay_proto::{Envelope, Epoch, Height, PublicKey, SubnetId};
 use assay_verifier::certificate::ValidatorSet;
 use assay_verifier::challenge::Availability;
 use assay_verifier::epoch::{self, Standing};
+use assay_verifier::latency::Measured;
 use assay_verifier::state::{Place, Work};
 use proptest::prelude::*;
 
@@ -18,7 +19,8 @@ use crate::world::{Attempt, PRICE, World, client, genesis, miner, parameters, va
 /// Miners that nobody challenged.
 fn standing<'a>(miners: &'a BTreeMap<PublicKey, &'a Place>) -> Standing<'a> {
     const NONE: &BTreeMap<PublicKey, Availability> = &BTreeMap::new();
-    Standing { miners, availability: NONE }
+    const UNMEASURED: &BTreeMap<PublicKey, &Measured> = &BTreeMap::new();
+    Standing { miners, availability: NONE, latencies: UNMEASURED }
 }
 
 /// Runs to the end of the epoch, with these transactions in its first block.

@@ -8,7 +8,7 @@ use assay_proto::{ChainId, Envelope, Epoch, PublicKey, SecretKey, SubnetId};
 use assay_verifier::Reason;
 use assay_verifier::scores::Tally;
 
-use crate::world::{Attempt, World, client, miner, validator};
+use crate::world::{Attempt, World, client, miner, parameters, validator};
 
 /// Scores of miners, by their numbers.
 fn scores(epoch: u64, salt: u8, of: &[(u8, u16)]) -> RevealScores {
@@ -260,12 +260,12 @@ fn own_scores_count_the_quality_of_what_one_verified_oneself() {
     // Qualities: 1 + 1 for miner 0, 1/2 for miner 1, nothing for a liar.
     let mut expected = vec![(miner(0).public_key(), 65_535), (miner(1).public_key(), 16_383)];
     expected.sort_unstable();
-    assert_eq!(tally.scores(), expected);
+    assert_eq!(tally.scores(&parameters()), expected);
     let mut others = Tally::default();
     for entry in &world.blocks {
         others.count(&world.state, SubnetId::ROOT, &validator(1).public_key(), &entry.block);
     }
-    assert_eq!(others.scores(), []);
+    assert_eq!(others.scores(&parameters()), []);
 }
 
 #[test]

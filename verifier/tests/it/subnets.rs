@@ -69,7 +69,8 @@ pub fn answer(world: &World, nonce: u64, n: u8, proof_us: u64) -> Attempt {
     let binding = job_binding(&world.chain, &job.id(&world.chain), &miner(n).public_key());
     let statement = Statement::public(binding, job.value().inputs.clone(), outputs.clone());
     let proof = Trapdoor::new(OTHER.0, KeyOrigin::TestSeed).prove(&statement, 0);
-    Attempt { job, miner: miner(n), outputs: Some(outputs), proof: Some(proof), output_us: 100, proof_us }
+    let (outputs, proof) = (Some(outputs), Some(proof));
+    Attempt { job, miner: miner(n), outputs, proof, output_us: 100, proof_us, elapsed_us: 0 }
 }
 
 /// Verified receipts of answers in subnet 1, `(nonce, miner, proof_us)` each.
@@ -387,6 +388,7 @@ fn a_chain_without_subnets_has_no_record_of_them() {
         "hold_blocks",
         "economy_price_ppm",
         "priority_price_ppm",
+        "latency_network_us",
     ] {
         genesis.parameters.set(name, 0).unwrap();
     }

@@ -89,6 +89,8 @@ pub struct Attempt {
     pub proof: Option<Vec<u8>>,
     pub output_us: u64,
     pub proof_us: u64,
+    /// What the miner says it took; 0: nothing.
+    pub elapsed_us: u64,
 }
 
 impl World {
@@ -188,7 +190,8 @@ impl World {
     pub fn attempt(&self, job: Signed<Job>, miner: SecretKey) -> Attempt {
         let outputs = vec![vec![1, -1]];
         let proof = self.prove(&job, &miner, &outputs, 0);
-        Attempt { job, miner, outputs: Some(outputs), proof: Some(proof), output_us: 100, proof_us: 500 }
+        let (outputs, proof) = (Some(outputs), Some(proof));
+        Attempt { job, miner, outputs, proof, output_us: 100, proof_us: 500, elapsed_us: 0 }
     }
 
     pub fn prove(&self, job: &Signed<Job>, miner: &SecretKey, outputs: &[Vec<i32>], salt: u64) -> Vec<u8> {
@@ -203,7 +206,8 @@ impl World {
             attempt.miner.sign(&self.chain, Output { job_id, outputs, compute_us: 50 }).into_envelope()
         });
         let proof = attempt.proof.clone().map(|proof| {
-            attempt.miner.sign(&self.chain, Proof { job_id, proof, prove_us: 400 }).into_envelope()
+            let proof = Proof { job_id, proof, prove_us: 400, elapsed_us: attempt.elapsed_us };
+            attempt.miner.sign(&self.chain, proof).into_envelope()
         });
         Evidence {
             job: attempt.job.envelope().clone(),

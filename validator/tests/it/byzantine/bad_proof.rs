@@ -29,7 +29,7 @@ fn receipt(network: &Network, miner: &SecretKey, number: u64) -> Envelope {
         statement.job = [9; 32];
     }
     let output = Output { job_id: id, outputs, compute_us: 1 };
-    let proof = Proof { job_id: id, proof: chain.model.forge(&statement, 0), prove_us: 1 };
+    let proof = Proof { job_id: id, proof: chain.model.forge(&statement, 0), prove_us: 1, elapsed_us: 0 };
     let evidence = Evidence {
         job: job.into_envelope(),
         miner: miner.public_key(),

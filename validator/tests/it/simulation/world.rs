@@ -193,7 +193,7 @@ impl World {
         let statement = Statement::public(binding, job.value().inputs.clone(), outputs.clone());
         let proof = self.chain.model.forge(&statement, 0);
         let output = miner.sign(chain, Output { job_id: id, outputs, compute_us: 1 });
-        let proof = miner.sign(chain, Proof { job_id: id, proof, prove_us: 1 });
+        let proof = miner.sign(chain, Proof { job_id: id, proof, prove_us: 1, elapsed_us: 0 });
         let time = u64::from(verified);
         let evidence = Evidence {
             job: job.envelope().clone(),

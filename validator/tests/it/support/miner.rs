@@ -306,7 +306,7 @@ impl Answers {
     }
 
     fn signed_proof(&self, job_id: JobId, proof: Vec<u8>) -> Event {
-        let signed = self.key.sign(&self.chain, Proof { job_id, proof, prove_us: 1 });
+        let signed = self.key.sign(&self.chain, Proof { job_id, proof, prove_us: 1, elapsed_us: 0 });
         Event::Proof((&signed).into())
     }
 }
