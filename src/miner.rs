@@ -10,8 +10,7 @@ use anyhow::{Context, Result};
 use assay_proto::client::{AccountEntry, Client, ClientError, ClientOptions, ClientTls};
 use assay_proto::transaction::Devices;
 use assay_proto::{ChainId, PublicKey, SecretKey};
-use assay_prover::backend::{Backend, Choice};
-use assay_prover::cpu::CpuWorker;
+use assay_prover::backend::{Backend, Choice, OpenError};
 use assay_prover::cuda::CudaWorker;
 use assay_prover::prover::Prover;
 use assay_prover::service::{Miner, MinerConfig, Registration, register};
@@ -67,19 +66,19 @@ pub struct Arguments {
     /// Seconds to wait for the validator to be up
     #[arg(long, default_value_t = 60)]
     patience: u64,
-    /// What runs models and makes Groth16 proofs: auto, cpu or cuda:N; a device that fails later is replaced by the
-    /// processor
+    /// What runs models and makes Groth16 proofs: auto (every CUDA device that answers), cpu or cuda:N[,cuda:M..]; a device that
+    /// fails later is replaced by the others, or by the processor
     #[arg(long, default_value_t = Choice::Auto)]
     device: Choice,
-    /// MiB of the device's memory that may be taken [default: all]
+    /// MiB of each device's memory that may be taken [default: all]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     device_memory: Option<u32>,
-    /// Device class of this chain that the device is of, for validators to challenge; 0: none
+    /// Device class of this chain that the devices are of, for validators to challenge; 0: none
     #[arg(long, default_value_t = 0)]
     device_class: u32,
-    /// Number of devices of this class
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    devices: u32,
+    /// Number of devices of this class [default: those in use, 1 for the processor]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    devices: Option<u32>,
     #[command(flatten)]
     logs: Logs,
 }
@@ -93,13 +92,26 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
     }
     let _telemetry = arguments.logs.start("assay-miner")?;
     let memory = arguments.device_memory.map(|mib| mib as usize * (1 << 20));
-    let worker = worker(provers, arguments.device, memory)?;
+    let worker = worker(provers, &arguments.device, memory)?;
     tracing::info!(backend = worker.backend(), "what computes");
-    tokio::runtime::Runtime::new().context("the runtime")?.block_on(serve(arguments, secret, worker))?;
+    let in_use = u32::try_from(worker.devices().max(1)).context("the number of devices")?;
+    let devices = match arguments.device_class {
+        0 => Devices::default(),
+        class => Devices { class, count: arguments.devices.unwrap_or(in_use) },
+    };
+    let worker = Arc::new(worker);
+    tokio::runtime::Runtime::new()
+        .context("the runtime")?
+        .block_on(serve(arguments, secret, worker, devices))?;
     Ok(Answer::Yes)
 }
 
-async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>) -> Result<()> {
+async fn serve(
+    arguments: Arguments,
+    secret: SecretKey,
+    worker: Arc<dyn Worker>,
+    devices: Devices,
+) -> Result<()> {
     let tls = arguments.tls.read()?;
     let patience = Duration::from_secs(arguments.patience);
     // Once told to stop it does, whatever it is waiting for.
@@ -115,10 +127,6 @@ async fn serve(arguments: Arguments, secret: SecretKey, worker: Arc<dyn Worker>)
         anyhow::ensure!(chain_id == *expected, "the validator is on chain {chain_id}, expected {expected}");
     }
     let models = worker.models();
-    let devices = match arguments.device_class {
-        0 => Devices::default(),
-        class => Devices { class, count: arguments.devices },
-    };
     let config = MinerConfig {
         listen: arguments.listen,
         chain_id: chain_id.clone(),
@@ -202,15 +210,22 @@ async fn account_of(
 }
 
 /// The worker on what was chosen. A device that was named must take the models and keys; one that was found need not.
-fn worker(provers: Vec<Prover>, choice: Choice, memory: Option<usize>) -> Result<Arc<dyn Worker>> {
-    let backend = Backend::open(choice, memory).with_context(|| format!("--device {choice}"))?;
-    let Backend::Cuda(accelerator) = backend else { return Ok(Arc::new(CpuWorker::new(provers))) };
-    match CudaWorker::new(provers, accelerator) {
-        Ok(worker) => Ok(Arc::new(worker)),
-        Err((provers, reason)) if choice == Choice::Auto => {
-            tracing::warn!(%reason, "the models stay off the device");
-            Ok(Arc::new(CpuWorker::new(provers)))
+fn worker(provers: Vec<Prover>, choice: &Choice, memory: Option<usize>) -> Result<CudaWorker> {
+    let named = |ordinal: u32| format!("--device cuda:{ordinal}");
+    let backend = Backend::open(choice, memory)
+        .map_err(|OpenError { ordinal, reason }| anyhow::Error::new(reason).context(named(ordinal)))?;
+    let mut worker = CudaWorker::new(provers);
+    for accelerator in backend.into_accelerators() {
+        let ordinal = accelerator.ordinal();
+        match worker.add(accelerator) {
+            Ok(()) => {}
+            Err(reason) if *choice == Choice::Auto => {
+                tracing::warn!(device = format!("cuda:{ordinal}"), %reason, "the models stay off the device");
+            }
+            Err(reason) => {
+                return Err(reason).with_context(|| format!("{}: the models and keys", named(ordinal)));
+            }
         }
-        Err((_, reason)) => Err(reason).with_context(|| format!("--device {choice}: the models and keys")),
     }
+    Ok(worker)
 }

@@ -58,20 +58,21 @@ pub struct Arguments {
 /// Measures and prints; an error where there is no device.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let began = Instant::now();
-    let backend = match arguments.device {
+    let choice = match &arguments.device {
         // `auto` falls back to the processor elsewhere; here that would measure nothing.
-        Choice::Auto => Backend::open(Choice::Cuda(0), None),
-        choice => Backend::open(choice, None),
+        Choice::Auto => Choice::Cuda(vec![0]),
+        choice => choice.clone(),
     };
-    let Backend::Cuda(accelerator) = backend.context("no device to measure")? else {
-        anyhow::bail!("no device to measure: the processor was asked for");
+    let opened = Backend::open(&choice, None).context("no device to measure")?.into_accelerators();
+    let [accelerator] = &opened[..] else {
+        anyhow::bail!("--device {choice}: expected one device to measure, got {}", opened.len());
     };
     let opened = began.elapsed().as_secs_f64();
     eprintln!("{accelerator}: opened in {opened:.2} s");
     let effort =
         if arguments.brief { Effort { blocks: 2, rounds: 2, bytes: 1 << 16 } } else { Effort::default() };
     let ceilings = accelerator.device()?.ceilings(effort)?;
-    let mut bench = Bench { accelerator: &accelerator, runs: arguments.runs, ceilings, rows: Vec::new() };
+    let mut bench = Bench { accelerator, runs: arguments.runs, ceilings, rows: Vec::new() };
     for model in &arguments.models {
         bench.model(model)?;
     }

@@ -6,6 +6,8 @@
 //     device 2        has 1 MiB of memory
 //     device 3 + i    is lost at its 4^i-th kernel after it was opened, i in 0 .. 5
 //     device 9        computes wrong as device 1 does, from its 150th kernel on
+//     device 10       works
+//     device 11       is lost at its 2,000th kernel
 //
 // Memory is garbage at first, and what a kernel writes beyond a buffer is found when the buffer is freed.
 #include "emulator.h"
@@ -22,7 +24,7 @@ namespace {
 
 constexpr int SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_CONTEXT = 201,
               NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719;
-constexpr int DEVICES = 10;
+constexpr int DEVICES = 12;
 constexpr size_t GUARD = 256, SMALL = 1 << 20, LARGE = (size_t)8 << 30;
 constexpr unsigned char GARBAGE = 0xCD, CANARY = 0xA5;
 
@@ -41,6 +43,8 @@ std::mutex lock;
 thread_local Device *current;
 
 int number(const Device *device) { return (int)(device - devices); }
+// The kernel at which a device is lost; 0: none.
+uint64_t last(int device) { return device == 11 ? 2000 : device >= 3 && device < 9 ? (uint64_t)1 << 2 * (device - 3) : 0; }
 size_t capacity(int device) { return device == 2 ? SMALL : LARGE; }
 
 // The context of the calling thread, in working order.
@@ -228,9 +232,8 @@ API cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
     if (!x || !y || !z || !threads || threads > 1024 || y > 65535 || z > 65535 || x > 0x7fffffff) return INVALID_VALUE;
     if (threads_y != 1 || threads_z != 1 || shared > allowed(function)) return INVALID_VALUE;
     uint64_t kernel = ++current->kernels;
-    int device = number(current);
     // As on a device, whoever asks next hears of it.
-    if (device >= 3 && device < 9 && kernel >= (uint64_t)1 << 2 * (device - 3)) return current->error = ILLEGAL_ADDRESS, SUCCESS;
+    if (uint64_t end = last(number(current)); end && kernel >= end) return current->error = ILLEGAL_ADDRESS, SUCCESS;
     unsigned blocks[3] = {x, y, z};
     if (!emulator::launch(*static_cast<emulator::Kernel *>(function), blocks, threads, shared, parameters))
         current->error = LAUNCH_FAILED;

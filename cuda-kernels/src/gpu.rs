@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Device;
 use crate::error::DeviceError;
 use crate::session::Session;
-use crate::{Device, Unavailable};
 
 /// An opened device; kernels run on it one after another, whatever thread asks for them.
 #[derive(Clone, Debug)]
@@ -31,22 +31,15 @@ impl Gpu {
         Ok(Self { session: Session::open(ordinal, limit)?, name: name.into(), ordinal })
     }
 
-    /// Opens the first device that can be opened.
+    /// The numbers of this machine's devices, whether they can be opened or not; at least one.
     ///
     /// # Errors
-    /// The last device's, or why there is none.
-    pub fn open_any(limit: Option<usize>) -> Result<Self, DeviceError> {
+    /// Why there is none.
+    pub fn ordinals() -> Result<Vec<u32>, DeviceError> {
         if cfg!(not(feature = "cuda")) {
             return Err(DeviceError::NotBuilt);
         }
-        let mut last = DeviceError::Unavailable(Unavailable::NoDevice);
-        for device in crate::probe()? {
-            match Self::open(device.ordinal, limit) {
-                Ok(gpu) => return Ok(gpu),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        Ok(crate::probe()?.into_iter().map(|device| device.ordinal).collect())
     }
 
     /// Name as the driver gives it.

@@ -1,40 +1,37 @@
-//! What runs models and multiplies points: this machine's cores, or a CUDA device that was chosen when the program began.
+//! What runs models and multiplies points: CUDA devices that were chosen when the program began, or this machine's cores.
 //!
 //! A device is believed at first only after it computed a seeded work as the processor does. It is given up for good, and
-//! everything goes on with the processor, when
+//! everything goes on with the other devices, or with the processor where none is left, when
 //!
 //! ```text
 //! a call fails other than for lack of memory      the driver says what happened; contexts do not come back
-//! a proof made with it does not verify            it computes wrong
+//! a proof made with it does not verify            it computes wrong, if the processor's proof does verify
 //! ```
 //!
-//! One computation that does not fit its memory runs on the processor, the next one tries again.
+//! One computation that does not fit its memory runs on the processor, the next one tries again. What begins goes to the
+//! device that has the least to do.
+
+mod accelerator;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use assay_cuda_kernels::{DeviceError, Gpu};
+use assay_cuda_kernels::{DeviceError, Gpu, MAX_DEVICES};
 
+pub use accelerator::{Accelerator, Lease, least_busy, processor_rate};
 pub use assay_cuda_kernels::work::Work;
 
-/// Time that the measurement of a device may take, about.
-const MEASURED: Duration = Duration::from_millis(200);
-/// What `CUresult` says of memory that is not there.
-const OUT_OF_MEMORY: u32 = 2;
-
-/// Which device is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which devices are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The first CUDA device that can be used, else the processor.
+    /// Every CUDA device that can be used, the processor if there is none.
     #[default]
     Auto,
     /// The processor.
     Cpu,
-    /// This CUDA device or none.
-    Cuda(u32),
+    /// These CUDA devices, all of them, or none.
+    Cuda(Vec<u32>),
 }
 
 impl FromStr for Choice {
@@ -42,14 +39,23 @@ impl FromStr for Choice {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            other => other
-                .strip_prefix("cuda:")
-                .and_then(|ordinal| ordinal.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| "expected auto, cpu or cuda:N".to_owned()),
+            "auto" => return Ok(Self::Auto),
+            "cpu" => return Ok(Self::Cpu),
+            _ => {}
         }
+        let mut ordinals = Vec::new();
+        for name in text.split(',') {
+            let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
+            let ordinal = ordinal.ok_or_else(|| "expected auto, cpu or cuda:N[,cuda:M..]".to_owned())?;
+            if ordinals.contains(&ordinal) {
+                return Err(format!("cuda:{ordinal} is named twice"));
+            }
+            if ordinals.len() == MAX_DEVICES {
+                return Err(format!("expected at most {MAX_DEVICES} devices, got more"));
+            }
+            ordinals.push(ordinal);
+        }
+        Ok(Self::Cuda(ordinals))
     }
 }
 
@@ -58,7 +64,10 @@ impl fmt::Display for Choice {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Cuda(ordinals) => {
+                let names: Vec<String> = ordinals.iter().map(|ordinal| format!("cuda:{ordinal}")).collect();
+                f.write_str(&names.join(","))
+            }
         }
     }
 }
@@ -77,160 +86,67 @@ pub enum BackendError {
     },
 }
 
-/// What computes.
-#[derive(Clone, Debug)]
-pub enum Backend {
-    /// The processor.
-    Cpu,
-    /// A CUDA device.
-    Cuda(Arc<Accelerator>),
+/// Which of the devices that were named cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cuda:{ordinal}")]
+pub struct OpenError {
+    /// Its number.
+    pub ordinal: u32,
+    /// Why.
+    #[source]
+    pub reason: BackendError,
 }
 
-/// An opened device that computed right once, and whether it still does.
-#[derive(Debug)]
-pub struct Accelerator {
-    gpu: Gpu,
-    lost: AtomicBool,
-    rate: u64,
-}
+/// What computes: these CUDA devices, or the processor where there is none.
+#[derive(Clone, Debug, Default)]
+pub struct Backend(Vec<Arc<Accelerator>>);
 
 impl Backend {
-    /// Opens what is asked for; `memory` bounds the bytes of a device's memory that are taken.
+    /// Opens what is asked for; `memory` bounds the bytes of each device's memory that are taken.
     ///
     /// # Errors
     /// If a device is named and cannot be used. With [`Choice::Auto`] that is a line of the log.
-    pub fn open(choice: Choice, memory: Option<usize>) -> Result<Self, BackendError> {
+    pub fn open(choice: &Choice, memory: Option<usize>) -> Result<Self, OpenError> {
+        let open = |ordinal| -> Result<Arc<Accelerator>, BackendError> {
+            Accelerator::new(Gpu::open(ordinal, memory)?)
+        };
         match choice {
-            Choice::Cpu => Ok(Self::Cpu),
-            Choice::Cuda(ordinal) => Ok(Self::Cuda(Accelerator::new(Gpu::open(ordinal, memory)?)?)),
+            Choice::Cpu => Ok(Self::default()),
+            Choice::Cuda(ordinals) => {
+                let named = |&ordinal| open(ordinal).map_err(|reason| OpenError { ordinal, reason });
+                ordinals.iter().map(named).collect::<Result<_, _>>().map(Self)
+            }
             Choice::Auto => {
-                let opened = Gpu::open_any(memory).map_err(BackendError::from).and_then(Accelerator::new);
-                Ok(opened.map_or_else(
-                    |reason| {
-                        tracing::info!(%reason, "no CUDA device is used");
-                        Self::Cpu
-                    },
-                    Self::Cuda,
-                ))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(accelerator) => accelerator.fmt(f),
-        }
-    }
-}
-
-impl Accelerator {
-    /// Believes a device after it has computed right, and measures it.
-    pub fn new(gpu: Gpu) -> Result<Arc<Self>, BackendError> {
-        let rate = measured(&gpu)?;
-        Ok(Arc::new(Self { gpu, lost: AtomicBool::new(false), rate }))
-    }
-
-    /// Multiply-adds of bytes a second, measured when it was opened, copies of operands included.
-    pub fn rate(&self) -> u64 {
-        self.rate
-    }
-
-    /// The device, unless it was given up.
-    pub fn gpu(&self) -> Option<&Gpu> {
-        (!self.lost.load(Ordering::Relaxed)).then_some(&self.gpu)
-    }
-
-    /// The device, or that it was given up.
-    pub fn device(&self) -> Result<&Gpu, DeviceError> {
-        self.gpu().ok_or(DeviceError::GivenUp)
-    }
-
-    /// Computes on the device; `None` if it does not answer, which is logged, and the processor is to do it.
-    pub fn attempt<T>(&self, compute: impl FnOnce(&Gpu) -> Result<T, DeviceError>) -> Option<T> {
-        match compute(self.gpu()?) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.failed(&error);
-                None
+                let ordinals = Gpu::ordinals().unwrap_or_else(|reason| {
+                    tracing::info!(%reason, "no CUDA device is used");
+                    Vec::new()
+                });
+                let found = |ordinal| {
+                    open(ordinal)
+                        .inspect_err(|reason| {
+                            tracing::warn!(device = format!("cuda:{ordinal}"), %reason, "the device is not used");
+                        })
+                        .ok()
+                };
+                Ok(Self(ordinals.into_iter().filter_map(found).collect()))
             }
         }
     }
 
-    /// Says that a computation failed, and gives the device up unless only memory was short.
-    pub fn failed(&self, error: &DeviceError) {
-        match error {
-            DeviceError::Limit { .. }
-            | DeviceError::TooLarge { .. }
-            | DeviceError::Call { code: OUT_OF_MEMORY, .. } => {
-                tracing::warn!(device = self.gpu.name(), %error, "computed without the device");
-            }
-            DeviceError::Call { .. }
-            | DeviceError::GivenUp
-            | DeviceError::NotBuilt
-            | DeviceError::Unavailable(_)
-            | DeviceError::NoSuchDevice { .. } => self.give_up(&error.to_string()),
-        }
-    }
-
-    /// Uses the device no more.
-    pub fn give_up(&self, reason: &str) {
-        if !self.lost.swap(true, Ordering::Relaxed) {
-            tracing::error!(
-                device = self.gpu.name(),
-                reason,
-                "the device is given up, the processor goes on"
-            );
-        }
+    /// The devices, in the order that they were named in; none: the processor.
+    pub fn into_accelerators(self) -> Vec<Arc<Accelerator>> {
+        self.0
     }
 }
 
-impl fmt::Display for Accelerator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ordinal, name) = (self.gpu.ordinal(), self.gpu.name());
-        match self.gpu() {
-            Some(_) => write!(f, "cuda:{ordinal} {name}, {} M multiply-adds/s", self.rate / 1_000_000),
-            None => write!(f, "cpu (cuda:{ordinal} {name} was given up)"),
-        }
-    }
-}
-
-/// Multiply-adds a second of one core in the reference, measured on a few million of them.
-pub fn processor_rate() -> u64 {
-    let work = Work { seed: 1, side: 64, rounds: 16 };
-    let began = Instant::now();
-    std::hint::black_box(work.reference());
-    (work.operations() as f64 / began.elapsed().as_secs_f64().max(1e-9)) as u64
-}
-
-/// Multiply-adds a second of a device that computes right.
-fn measured(gpu: &Gpu) -> Result<u64, BackendError> {
-    let mut work = Work { seed: 0x61_73_73_61_79, side: 64, rounds: 4 };
-    if gpu.work(&work)? != work.reference() {
-        return Err(BackendError::Wrong { name: gpu.name().to_owned() });
-    }
-    let mut rate = 0.0;
-    loop {
-        let began = Instant::now();
-        match gpu.work(&work) {
-            Ok(_) => {}
-            // What does not fit is not measured.
-            Err(DeviceError::Limit { .. }) if rate > 0.0 => return Ok(rate as u64),
-            Err(error) => return Err(error.into()),
-        }
-        let took = began.elapsed();
-        rate = work.operations() as f64 / took.as_secs_f64().max(1e-9);
-        if took * 4 > MEASURED || work.operations() > 1 << 44 {
-            return Ok(rate as u64);
-        }
-        // Larger matrices first: small ones measure launches.
-        match assay_cuda_kernels::work::SIDES.into_iter().find(|&side| side > work.side && work.rounds >= 16)
-        {
-            Some(side) => work = Work { side, rounds: 4, ..work },
-            None => work.rounds *= 2,
-        }
+/// What computes, in words: the devices that work and those that were given up.
+pub fn described<'a>(accelerators: impl IntoIterator<Item = &'a Arc<Accelerator>>) -> String {
+    let all: Vec<_> = accelerators.into_iter().collect();
+    let words: Vec<String> = all.iter().map(ToString::to_string).collect();
+    match (all.is_empty(), all.iter().any(|accelerator| accelerator.gpu().is_some())) {
+        (true, _) => "cpu".into(),
+        (false, true) => words.join("; "),
+        (false, false) => format!("cpu ({})", words.join("; ")),
     }
 }
 
@@ -240,19 +156,34 @@ mod tests {
 
     #[test]
     fn a_choice_is_read_as_it_is_written() {
-        for (text, choice) in [("auto", Choice::Auto), ("cpu", Choice::Cpu), ("cuda:3", Choice::Cuda(3))] {
-            assert_eq!(text.parse(), Ok(choice));
+        let choices = [
+            ("auto", Choice::Auto),
+            ("cpu", Choice::Cpu),
+            ("cuda:3", Choice::Cuda(vec![3])),
+            ("cuda:1,cuda:0", Choice::Cuda(vec![1, 0])),
+        ];
+        for (text, choice) in choices {
+            assert_eq!(text.parse(), Ok(choice.clone()));
             assert_eq!(choice.to_string(), text);
         }
-        for wrong in ["", "cuda", "cuda:", "cuda:-1", "cuda:x", "gpu"] {
-            assert!(wrong.parse::<Choice>().is_err(), "{wrong}");
+        for wrong in
+            ["", "cuda", "cuda:", "cuda:-1", "cuda:x", "gpu", "cuda:0,", "cuda:0,1", "cuda:0,cpu", "auto,cpu"]
+        {
+            let error = wrong.parse::<Choice>().expect_err(wrong);
+            assert!(error.contains("expected auto, cpu or cuda:N"), "{wrong}: {error}");
         }
+        assert_eq!("cuda:0,cuda:2,cuda:0".parse::<Choice>(), Err("cuda:0 is named twice".to_owned()));
+        let names = |count: usize| (0..count).map(|i| format!("cuda:{i}")).collect::<Vec<_>>().join(",");
+        assert!(names(MAX_DEVICES).parse::<Choice>().is_ok());
+        assert!(names(MAX_DEVICES + 1).parse::<Choice>().is_err_and(|error| error.contains("at most 64")));
     }
 
     #[test]
     fn a_named_device_that_is_not_there_is_an_error_and_the_processor_always_is() {
-        let error = Backend::open(Choice::Cuda(99), None).expect_err("no machine has so many");
-        assert!(matches!(error, BackendError::Device(_)), "{error}");
-        assert_eq!(Backend::open(Choice::Cpu, None).expect("the processor").to_string(), "cpu");
+        let OpenError { ordinal, .. } =
+            Backend::open(&Choice::Cuda(vec![99]), None).expect_err("no machine has so many");
+        assert_eq!(ordinal, 99);
+        let devices = Backend::open(&Choice::Cpu, None).expect("the processor").into_accelerators();
+        assert_eq!(described(&devices), "cpu");
     }
 }

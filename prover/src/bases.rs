@@ -95,34 +95,53 @@ pub fn total<P: Curve>(sums: &Sums) -> Projective<P> {
     })
 }
 
-/// Points of a key, and where they are on a device.
+/// Computes on the first of these devices that is not lost; `None` if that has no room, or all are lost, and the processor is
+/// to do it. Devices that are lost in the middle are passed over.
+pub(crate) fn first_that_answers<D, T>(
+    devices: &[D],
+    accelerator: impl Fn(&D) -> &Accelerator,
+    compute: impl Fn(&D, &Gpu) -> Result<T, DeviceError>,
+) -> Option<T> {
+    for device in devices {
+        let answer = accelerator(device).attempt(|gpu| compute(device, gpu));
+        if answer.is_some() || accelerator(device).gpu().is_some() {
+            return answer;
+        }
+    }
+    None
+}
+
+/// Points of a key, and where they are on devices.
 #[derive(Debug)]
 pub struct Bases<'a, P: Curve> {
     host: &'a [Affine<P>],
-    device: Option<(&'a Accelerator, &'a Points<P::Group>)>,
-    /// Of the first of these among the points on the device.
+    /// In the order in which they are asked.
+    devices: Vec<(&'a Accelerator, &'a Points<P::Group>)>,
+    /// Of the first of these among the points on each device.
     first: usize,
 }
 
 // A derived one would ask for copies of curves.
-impl<P: Curve> Copy for Bases<'_, P> {}
-
 impl<P: Curve> Clone for Bases<'_, P> {
     fn clone(&self) -> Self {
-        *self
+        Self { devices: self.devices.clone(), ..*self }
     }
 }
 
 impl<'a, P: Curve> Bases<'a, P> {
-    /// Points that are nowhere else, or all of a device's as well.
-    pub fn new(host: &'a [Affine<P>], device: Option<(&'a Accelerator, &'a Points<P::Group>)>) -> Self {
-        Self { host, device, first: 0 }
+    /// Points that are nowhere else, or all of some devices' as well.
+    pub fn new(
+        host: &'a [Affine<P>],
+        devices: impl IntoIterator<Item = (&'a Accelerator, &'a Points<P::Group>)>,
+    ) -> Self {
+        Self { host, devices: devices.into_iter().collect(), first: 0 }
     }
 
     /// The first `middle` points, and the others.
     pub fn split_at(self, middle: usize) -> (Self, Self) {
         let (left, right) = self.host.split_at(middle);
-        (Self { host: left, ..self }, Self { host: right, first: self.first + middle, ..self })
+        let rest = Self { host: right, first: self.first + middle, devices: self.devices.clone() };
+        (Self { host: left, ..self }, rest)
     }
 
     /// Their number.
@@ -138,10 +157,14 @@ impl<'a, P: Curve> Bases<'a, P> {
     fn on_device<T>(
         &self,
         count: usize,
-        compute: impl FnOnce(&Gpu, &Points<P::Group>, std::ops::Range<usize>) -> Result<T, DeviceError>,
+        compute: impl Fn(&Gpu, &Points<P::Group>, std::ops::Range<usize>) -> Result<T, DeviceError>,
     ) -> Option<T> {
-        let (accelerator, points) = self.device?;
-        accelerator.attempt(|gpu| compute(gpu, points, self.first..self.first + count))
+        let range = self.first..self.first + count;
+        first_that_answers(
+            &self.devices,
+            |(accelerator, _)| accelerator,
+            |(_, points), gpu| compute(gpu, points, range.clone()),
+        )
     }
 
     /// `sum scalars_i P_i` for full-width scalars.
@@ -168,7 +191,7 @@ impl<'a, P: Curve> Bases<'a, P> {
     where
         Projective<P>: CurveGroup<Affine = Affine<P>> + PrimeGroup,
     {
-        let (members, rest) = self.split_at(groups.len());
+        let (members, rest) = self.clone().split_at(groups.len());
         let on_device = members.on_device(groups.len(), |gpu, points, range| {
             let sums = gpu.group_sums(points, range, groups, count)?;
             let sums: Vec<Projective<P>> = projective(&sums).collect();

@@ -1,10 +1,12 @@
 //! The worker that runs and proves on the processor.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use assay_circuits::interpret::Trace;
 use assay_circuits::ir::ModelId;
 
+use crate::backend::Accelerator;
 use crate::prover::Prover;
 use crate::worker::{Inference, Worker, WorkerError};
 
@@ -21,6 +23,10 @@ impl CpuWorker {
         Self { provers: provers.map(|prover: Prover| (prover.model_id(), prover)).collect() }
     }
 
+    pub(crate) fn provers_mut(&mut self) -> impl Iterator<Item = &mut Prover> {
+        self.provers.values_mut()
+    }
+
     pub(crate) fn prover(&self, model: &ModelId) -> Result<&Prover, WorkerError> {
         self.provers.get(model).ok_or(WorkerError::UnknownModel(*model))
     }
@@ -30,6 +36,8 @@ impl CpuWorker {
 pub(crate) struct Run {
     pub(crate) model: ModelId,
     pub(crate) trace: Trace,
+    /// The device that made it, if one did.
+    pub(crate) device: Option<Arc<Accelerator>>,
 }
 
 impl Worker for CpuWorker {
@@ -45,7 +53,7 @@ impl Worker for CpuWorker {
         let graph = self.prover(model)?.graph();
         let trace = graph.run(inputs).map_err(|e| WorkerError::Input(e.to_string()))?;
         let outputs = trace.outputs(graph);
-        Ok(Inference { outputs, trace: Box::new(Run { model: *model, trace }) })
+        Ok(Inference { outputs, trace: Box::new(Run { model: *model, trace, device: None }) })
     }
 
     fn prove(&self, inference: Inference, job: [u8; 32]) -> Result<Vec<u8>, WorkerError> {

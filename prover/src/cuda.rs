@@ -1,55 +1,80 @@
-//! The worker that runs models and proves them on a device, and with the processor where the device does not.
+//! The worker that runs models and proves them on devices, and with the processor where no device does.
+//!
+//! ```text
+//! infer   on the device that has the least to do; on the next one if that is lost meanwhile
+//! prove   likewise, sum by sum: what a lost device has done is kept
+//! work    on each device that works in its turn, so that challenges see all of them; never on the processor
+//! ```
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_circuits::ir::ModelId;
 use assay_cuda_kernels::DeviceError;
 
-use crate::backend::{Accelerator, Work};
+use crate::backend::{Accelerator, Work, described, least_busy};
 use crate::cpu::{CpuWorker, Run};
 use crate::network::{Network, NetworkError};
 use crate::prover::Prover;
 use crate::worker::{Inference, Worker, WorkerError};
 
-/// Models with their keys, on a device. Every job is answered also if the device is lost while it is worked on.
+/// Models with their keys, on every device that was added. Every job is answered also if all devices are lost while it is
+/// worked on.
 #[derive(Debug)]
 pub struct CudaWorker {
     cpu: CpuWorker,
+    devices: Vec<Device>,
+    /// Works that were asked for.
+    works: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Device {
     accelerator: Arc<Accelerator>,
     networks: BTreeMap<ModelId, Network>,
 }
 
 impl CudaWorker {
-    /// Copies models and keys to the device.
+    /// A worker for these models, on the processor until a device is added.
+    pub fn new(provers: impl IntoIterator<Item = impl Into<Prover>>) -> Self {
+        Self { cpu: CpuWorker::new(provers), devices: Vec::new(), works: AtomicUsize::new(0) }
+    }
+
+    /// Copies models and keys to one more device.
     ///
     /// # Errors
-    /// If they do not fit its memory, or it fails; with the provers, which the processor can serve.
-    pub fn new(
-        provers: impl IntoIterator<Item = impl Into<Prover>>,
-        accelerator: Arc<Accelerator>,
-    ) -> Result<Self, (Vec<Prover>, DeviceError)> {
-        let mut provers: Vec<Prover> = provers.into_iter().map(Into::into).collect();
-        match copied(&mut provers, &accelerator) {
-            Ok(networks) => Ok(Self { cpu: CpuWorker::new(provers), accelerator, networks }),
+    /// If they do not fit its memory, or it fails; it is not used then, and its memory is given back.
+    pub fn add(&mut self, accelerator: Arc<Accelerator>) -> Result<(), DeviceError> {
+        match self.copied(&accelerator) {
+            Ok(networks) => {
+                self.devices.push(Device { accelerator, networks });
+                Ok(())
+            }
             Err(error) => {
-                provers.iter_mut().for_each(Prover::leave_device);
-                Err((provers, error))
+                self.cpu.provers_mut().for_each(|prover| prover.leave(&accelerator));
+                Err(error)
             }
         }
     }
-}
 
-fn copied(
-    provers: &mut [Prover],
-    accelerator: &Arc<Accelerator>,
-) -> Result<BTreeMap<ModelId, Network>, DeviceError> {
-    let mut networks = BTreeMap::new();
-    for prover in provers {
-        networks.insert(prover.model_id(), Network::new(accelerator.device()?, prover.graph())?);
-        prover.move_to(accelerator)?;
+    fn copied(&mut self, accelerator: &Arc<Accelerator>) -> Result<BTreeMap<ModelId, Network>, DeviceError> {
+        let mut networks = BTreeMap::new();
+        for prover in self.cpu.provers_mut() {
+            networks.insert(prover.model_id(), Network::new(accelerator.device()?, prover.graph())?);
+            prover.copy_to(accelerator)?;
+        }
+        Ok(networks)
     }
-    Ok(networks)
+
+    /// Devices that were added, whether they still work or not.
+    pub fn devices(&self) -> usize {
+        self.devices.len()
+    }
+
+    fn accelerators(&self) -> impl Iterator<Item = &Arc<Accelerator>> {
+        self.devices.iter().map(|device| &device.accelerator)
+    }
 }
 
 impl Worker for CudaWorker {
@@ -58,46 +83,69 @@ impl Worker for CudaWorker {
     }
 
     fn backend(&self) -> String {
-        self.accelerator.to_string()
+        described(self.accelerators())
     }
 
     fn work(&self, work: &Work) -> Result<Vec<i64>, WorkerError> {
-        let failed = |error: DeviceError| {
-            self.accelerator.failed(&error);
-            WorkerError::Failed(error.to_string())
-        };
-        let gpu = self.accelerator.device().map_err(|error| WorkerError::Failed(error.to_string()))?;
-        gpu.work(work).map_err(failed)
+        if self.devices.is_empty() {
+            return self.cpu.work(work);
+        }
+        let first = self.works.fetch_add(1, Ordering::Relaxed) % self.devices.len();
+        let mut reason = DeviceError::GivenUp;
+        for Device { accelerator, .. } in self.devices[first..].iter().chain(&self.devices[..first]) {
+            let Some(gpu) = accelerator.gpu() else { continue };
+            let _lease = accelerator.lease();
+            match gpu.work(work) {
+                Ok(values) => return Ok(values),
+                Err(error) => {
+                    accelerator.failed(&error);
+                    reason = error;
+                }
+            }
+        }
+        Err(WorkerError::Failed(reason.to_string()))
     }
 
     fn rate(&self) -> u64 {
-        self.accelerator.rate()
+        self.accelerators().map(|accelerator| accelerator.rate()).min().unwrap_or_else(|| self.cpu.rate())
+    }
+
+    fn turns(&self) -> usize {
+        self.accelerators().filter(|accelerator| accelerator.gpu().is_some()).count().max(1)
     }
 
     fn infer(&self, model: &ModelId, inputs: &[Vec<i32>]) -> Result<Inference, WorkerError> {
         let graph = self.cpu.prover(model)?.graph();
-        let (Some(gpu), Some(network)) = (self.accelerator.gpu(), self.networks.get(model)) else {
-            return self.cpu.infer(model, inputs);
-        };
-        match network.run(gpu, graph, &[inputs.to_vec()]).map(|mut traces| traces.pop()) {
-            Ok(Some(trace)) => {
-                let outputs = trace.outputs(graph);
-                Ok(Inference { outputs, trace: Box::new(Run { model: *model, trace }) })
-            }
-            Ok(None) => self.cpu.infer(model, inputs),
-            Err(NetworkError::Model(error)) => Err(WorkerError::Input(error.to_string())),
-            Err(NetworkError::Device(error)) => {
-                self.accelerator.failed(&error);
-                self.cpu.infer(model, inputs)
+        // Every turn but the last loses a device.
+        while let Some((place, _lease)) = least_busy(self.accelerators()) {
+            let Device { accelerator, networks } = &self.devices[place];
+            let Some(network) = networks.get(model) else { break };
+            let Some(gpu) = accelerator.gpu() else { continue };
+            match network.run(gpu, graph, &[inputs.to_vec()]).map(|mut traces| traces.pop()) {
+                Ok(Some(trace)) => {
+                    let (outputs, device) = (trace.outputs(graph), Some(Arc::clone(accelerator)));
+                    return Ok(Inference { outputs, trace: Box::new(Run { model: *model, trace, device }) });
+                }
+                Ok(None) => break,
+                Err(NetworkError::Model(error)) => return Err(WorkerError::Input(error.to_string())),
+                Err(NetworkError::Device(error)) => {
+                    accelerator.failed(&error);
+                    // Only short of memory: the processor does this one.
+                    if accelerator.gpu().is_some() {
+                        break;
+                    }
+                }
             }
         }
+        self.cpu.infer(model, inputs)
     }
 
     fn prove(&self, inference: Inference, job: [u8; 32]) -> Result<Vec<u8>, WorkerError> {
+        let device = inference.trace.downcast_ref::<Run>().and_then(|run| run.device.clone());
         let proof = self.cpu.prove(inference, job);
-        // The prover has looked at itself already: what cannot be proven was inferred wrong, if the device did it.
-        if let (Err(WorkerError::Failed(reason)), Some(_)) = (&proof, self.accelerator.gpu()) {
-            self.accelerator.give_up(reason);
+        // The prover has looked at its own devices already: what cannot be proven was inferred wrong.
+        if let (Err(WorkerError::Failed(reason)), Some(device)) = (&proof, device) {
+            device.give_up(reason);
         }
         proof
     }

@@ -72,21 +72,21 @@ impl Prover {
         }
     }
 
-    /// Copies the key to a device, where the proof system has kernels for it: halo2 keeps to the processor.
+    /// Copies the key to one more device, where the proof system has kernels for it: halo2 keeps to the processor.
     ///
     /// # Errors
     /// If the key does not fit or the device fails; the prover then stays where it was.
-    pub fn move_to(&mut self, accelerator: &Arc<Accelerator>) -> Result<(), DeviceError> {
+    pub fn copy_to(&mut self, accelerator: &Arc<Accelerator>) -> Result<(), DeviceError> {
         match self {
-            Self::Groth16(prover) => prover.move_to(accelerator),
+            Self::Groth16(prover) => prover.copy_to(accelerator),
             Self::Halo2(_) => Ok(()),
         }
     }
 
-    /// Gives the device's memory back; the processor goes on.
-    pub fn leave_device(&mut self) {
+    /// Gives a device's memory back; the others, or the processor, go on.
+    pub fn leave(&mut self, accelerator: &Arc<Accelerator>) {
         match self {
-            Self::Groth16(prover) => prover.leave_device(),
+            Self::Groth16(prover) => prover.leave(accelerator),
             Self::Halo2(_) => {}
         }
     }

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! ticket     one a job, from admission until its stream ends; at most `capacity`, the next is refused
-//! inference  one at a time, in order of arrival; never waits for a proof
+//! inference  one a device at a time, in order of arrival; never waits for a proof
 //! challenge  takes turns with inferences, at most 8 of them wait; needs no ticket, so that a full queue is not an absence
-//! proving    one at a time, in order of arrival: a proof uses every core, so two at once finish no sooner
+//! proving    one a device at a time, in order of arrival
 //! ```
+//!
+//! Without devices there is one turn of each kind: a proof uses every core, so two at once finish no sooner. When a device is
+//! lost, there is a turn less.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -16,9 +20,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Queue {
     capacity: u32,
     room: Arc<Semaphore>,
-    inference: Arc<Semaphore>,
-    proving: Arc<Semaphore>,
+    inference: Arc<Turns>,
+    proving: Arc<Turns>,
     challenges: Arc<Semaphore>,
+}
+
+/// What can go on at a time of one kind of computation.
+#[derive(Debug)]
+struct Turns {
+    free: Arc<Semaphore>,
+    /// Free and taken ones.
+    count: AtomicUsize,
 }
 
 /// Challenges that are computed or wait.
@@ -28,7 +40,7 @@ pub const CHALLENGES: u16 = 8;
 #[derive(Debug)]
 pub struct Waiting {
     place: OwnedSemaphorePermit,
-    inference: Arc<Semaphore>,
+    inference: Arc<Turns>,
 }
 
 /// A job's place in the queue; dropping it makes room.
@@ -41,7 +53,8 @@ pub struct Ticket {
 /// The right to use the machine for one step; dropping it lets the next job in.
 #[derive(Debug)]
 pub struct Turn {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+    turns: Arc<Turns>,
     /// Of a challenge, which has no ticket.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -55,13 +68,13 @@ pub struct Full {
 }
 
 impl Queue {
-    /// A queue of `capacity` jobs.
-    pub fn new(capacity: u16) -> Self {
+    /// A queue of `capacity` jobs, of which `turns` infer and as many prove at a time.
+    pub fn new(capacity: u16, turns: usize) -> Self {
         Self {
             capacity: u32::from(capacity),
             room: Arc::new(Semaphore::new(usize::from(capacity))),
-            inference: Arc::new(Semaphore::new(1)),
-            proving: Arc::new(Semaphore::new(1)),
+            inference: Turns::new(turns),
+            proving: Turns::new(turns),
             challenges: Arc::new(Semaphore::new(usize::from(CHALLENGES))),
         }
     }
@@ -113,12 +126,26 @@ impl Waiting {
     }
 }
 
+impl Turns {
+    fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self { free: Arc::new(Semaphore::new(count)), count: AtomicUsize::new(count) })
+    }
+}
+
 impl Turn {
-    async fn of(semaphore: &Arc<Semaphore>) -> Self {
-        match Arc::clone(semaphore).acquire_owned().await {
-            Ok(permit) => Self { _permit: permit, _place: None },
+    async fn of(turns: &Arc<Turns>) -> Self {
+        match Arc::clone(&turns.free).acquire_owned().await {
+            Ok(permit) => Self { permit, turns: Arc::clone(turns), _place: None },
             // The semaphores live as long as the queue and are never closed.
             Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends it. If there are more than `most` turns of its kind, nobody gets it after.
+    pub fn end(self, most: usize) {
+        let fewer = |count: usize| (count > most.max(1)).then(|| count - 1);
+        if self.turns.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok() {
+            self.permit.forget();
         }
     }
 }
@@ -134,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_queue_refuses_one_job_more_than_its_capacity() {
-        let queue = Queue::new(2);
+        let queue = Queue::new(2, 1);
         let first = queue.enter().expect("first place");
         let _second = queue.enter().expect("second place");
         assert_eq!(queue.enter().expect_err("full"), Full { capacity: 2 });
@@ -146,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn challenges_take_turns_with_inferences_and_need_no_ticket() {
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, 1);
         let ticket = queue.enter().expect("the only place");
         let inference = ready(ticket.inference()).await.expect("the turn");
         let mut waiting: Vec<Waiting> = (0..8).map(|_| queue.challenge().expect("a place")).collect();
@@ -165,12 +192,29 @@ mod tests {
 
     #[tokio::test]
     async fn inference_does_not_wait_for_a_proof_and_proofs_take_turns() {
-        let queue = Queue::new(2);
+        let queue = Queue::new(2, 1);
         let (a, b) = (queue.enter().expect("place"), queue.enter().expect("place"));
         let proving = ready(a.proving()).await.expect("first proof");
         assert!(ready(b.inference()).await.is_some());
         assert!(ready(b.proving()).await.is_none());
         drop(proving);
         assert!(ready(b.proving()).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn two_devices_have_two_turns_until_one_is_lost() {
+        let queue = Queue::new(4, 2);
+        let ticket = queue.enter().expect("place");
+        let first = ready(ticket.proving()).await.expect("a turn");
+        let second = ready(ticket.proving()).await.expect("a turn");
+        assert!(ready(ticket.proving()).await.is_none());
+        first.end(2);
+        let first = ready(ticket.proving()).await.expect("a turn again");
+        first.end(1);
+        assert!(ready(ticket.proving()).await.is_none(), "the lost device's turn is gone");
+        // The last turn stays, whatever is lost.
+        second.end(0);
+        ready(ticket.proving()).await.expect("the last turn").end(0);
+        assert!(ready(ticket.proving()).await.is_some());
     }
 }

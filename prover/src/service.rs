@@ -137,12 +137,13 @@ impl Miner {
         let (reporter, health) = tonic_health::server::health_reporter();
         let measuring = Arc::clone(&worker);
         let rate = tokio::task::spawn_blocking(move || measuring.rate()).await;
+        let turns = worker.turns();
         let service = Service {
             key,
             owner: config.owner,
             chain: config.chain_id,
             worker,
-            queue: Queue::new(config.queue_capacity),
+            queue: Queue::new(config.queue_capacity, turns),
             devices: config.devices,
             rate: rate.map_err(|_| ServiceError::Task)?,
         };
@@ -326,9 +327,10 @@ impl Service {
         let turn = ticket.inference().await;
         let service = Arc::clone(self);
         let (job, inference, compute_us) = blocking(move || {
-            let (began, _turn) = (Instant::now(), turn);
+            let began = Instant::now();
             let span = tracing::info_span!("infer", job = %id, model = %job.value().model_id);
             let inference = span.in_scope(|| service.worker.infer(&model_of(&job), &job.value().inputs));
+            turn.end(service.worker.turns());
             inference.map(|inference| (job, inference, micros(began)))
         })
         .await?
@@ -341,9 +343,11 @@ impl Service {
         let turn = ticket.proving().await;
         let (service, binding) = (Arc::clone(self), self.binding(&id));
         let (proof, prove_us) = blocking(move || {
-            let (began, _turn) = (Instant::now(), turn);
+            let began = Instant::now();
             let span = tracing::info_span!("prove", job = %id);
-            span.in_scope(|| service.worker.prove(inference, binding)).map(|proof| (proof, micros(began)))
+            let proof = span.in_scope(|| service.worker.prove(inference, binding));
+            turn.end(service.worker.turns());
+            proof.map(|proof| (proof, micros(began)))
         })
         .await?
         .map_err(|error| status(&error))?;

@@ -17,7 +17,7 @@ pub trait Worker: Send + Sync + 'static {
     /// Models that it can run and prove.
     fn models(&self) -> Vec<ModelId>;
 
-    /// What it runs on: "cpu", or the name of the device.
+    /// What it runs on: "cpu", or the names of the devices.
     fn backend(&self) -> String;
 
     /// Computes a seeded work on what it runs on: the last matrix, row by row. It says that it cannot rather than compute
@@ -26,9 +26,14 @@ pub trait Worker: Send + Sync + 'static {
         Ok(work.reference())
     }
 
-    /// Multiply-adds a second of what it runs on, as it measures them.
+    /// Multiply-adds a second of what it runs on, as it measures them; of the slowest device, if there are several.
     fn rate(&self) -> u64 {
         processor_rate()
+    }
+
+    /// Computations of a kind that it can do beside each other: one a device that works, at least 1.
+    fn turns(&self) -> usize {
+        1
     }
 
     /// Runs a model on one tensor a port, in row-major order.

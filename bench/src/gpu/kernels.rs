@@ -67,7 +67,7 @@ impl Bench<'_> {
             let n = 1 << log;
             let points = &points[..n];
             let (here, there) =
-                (Bases::new(points, None), Bases::new(points, Some((self.accelerator, &resident))));
+                (Bases::new(points, None), Bases::new(points, Some((&**self.accelerator, &resident))));
             let (full, small) = (&random[..n], &small[..n]);
             let on_device = gpu.elements(&bases::elements(full))?;
             let mut windows = 0.0;

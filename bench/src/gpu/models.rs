@@ -25,7 +25,7 @@ impl Bench<'_> {
         let key = setup(&graph, Secret::Random, None, &|_, _| {});
         let here = Prover::new(graph.clone(), key.clone())?;
         let mut there = Prover::new(graph.clone(), key)?;
-        there.move_to(self.accelerator)?;
+        there.copy_to(self.accelerator)?;
         let trace = graph.run(&inputs)?;
         // Two proofs differ by their randomness; their statements must not.
         let prove = |prover: &Prover| Ok(prover.prove(&trace, [0; 32], &[])?.0);

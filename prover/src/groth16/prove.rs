@@ -19,8 +19,8 @@ use rayon::prelude::*;
 
 use super::key::ProvingKey;
 use super::random;
-use super::resident::{KeyBases, Resident};
-use crate::backend::Accelerator;
+use super::resident::{self, KeyBases, Resident};
+use crate::backend::{Accelerator, Lease, least_busy};
 use crate::bases::{Bases, Curve};
 use crate::fft::Coset;
 use crate::prover::{ProveError, statement};
@@ -33,8 +33,8 @@ pub struct Prover {
     key: ProvingKey,
     verifying: VerifyingKey,
     coset: Coset,
-    /// The key on a device.
-    resident: Option<Resident>,
+    /// The key on each device.
+    residents: Vec<Resident>,
 }
 
 /// The values of all rows after the challenge.
@@ -54,25 +54,31 @@ impl Prover {
         let plan = Plan::with_limb_bits(&graph, key.limb_bits);
         let verifying = groth16::VerifyingKey::decode(key.verifying_key()).map(VerifyingKey::Groth16)?;
         let coset = Coset::new(plan.domain());
-        Ok(Self { graph, plan, key, verifying, coset, resident: None })
+        Ok(Self { graph, plan, key, verifying, coset, residents: Vec::new() })
     }
 
-    /// Copies the key to a device, which then multiplies and transforms; the same randomness makes the same proof there.
+    /// Copies the key to one more device, which then multiplies and transforms in turn with the others; the same randomness
+    /// makes the same proof there.
     ///
     /// # Errors
     /// If the key does not fit; the prover then stays where it was.
-    pub fn move_to(&mut self, accelerator: &Arc<Accelerator>) -> Result<(), DeviceError> {
-        self.resident = Some(Resident::new(accelerator, &self.key, &self.coset)?);
+    pub fn copy_to(&mut self, accelerator: &Arc<Accelerator>) -> Result<(), DeviceError> {
+        self.residents.push(Resident::new(accelerator, &self.key, &self.coset)?);
         Ok(())
     }
 
-    /// Gives the device's memory back; the processor goes on.
-    pub fn leave_device(&mut self) {
-        self.resident = None;
+    /// Gives a device's memory back; the others, or the processor, go on.
+    pub fn leave(&mut self, accelerator: &Arc<Accelerator>) {
+        self.residents.retain(|resident| !Arc::ptr_eq(resident.accelerator(), accelerator));
     }
 
-    fn device(&self) -> Option<&Resident> {
-        self.resident.as_ref().filter(|resident| resident.accelerator().gpu().is_some())
+    /// The devices of a proof that begins, in the order in which they are asked: the one that has the least to do first.
+    fn devices(&self) -> (Vec<&Resident>, Option<Lease>) {
+        let Some((first, lease)) = least_busy(self.residents.iter().map(Resident::accelerator)) else {
+            return (Vec::new(), None);
+        };
+        let (before, from) = self.residents.split_at(first);
+        (from.iter().chain(before).collect(), Some(lease))
     }
 
     /// The model.
@@ -109,18 +115,18 @@ impl Prover {
         }
         let witness = Witness::new(&self.graph, &self.plan, trace)?;
         let statement = self.statement(trace, job, salts);
-        loop {
-            let used = self.device();
-            let proof = self.prove_witness(&witness, &statement, salts);
-            match (proof::verify(&self.verifying, &statement, &proof), used) {
-                (Ok(()), _) => return Ok((statement, proof)),
-                // Given up, it is not used the second time.
-                (Err(_), Some(resident)) => {
-                    resident.accelerator().give_up("a proof made with it does not verify")
-                }
-                (Err(error), None) => return Err(ProveError::SelfCheck(error)),
-            }
-        }
+        let (devices, _lease) = self.devices();
+        let proof = self.prove_on(&devices, &witness, &statement, salts, &mut random);
+        let wrong = match proof::verify(&self.verifying, &statement, &proof) {
+            Ok(()) => return Ok((statement, proof)),
+            Err(error) => error,
+        };
+        let Some(device) = devices.first() else { return Err(ProveError::SelfCheck(wrong)) };
+        // The processor shows whether the device is wrong, or the witness, for which no device is to blame.
+        let proof = self.prove_on(&[], &witness, &statement, salts, &mut random);
+        proof::verify(&self.verifying, &statement, &proof).map_err(ProveError::SelfCheck)?;
+        device.accelerator().give_up("a proof made with it does not verify");
+        Ok((statement, proof))
     }
 
     /// What a proof of this trace says.
@@ -145,6 +151,19 @@ impl Prover {
         salts: &[Salt],
         random: &mut dyn FnMut() -> Fr,
     ) -> Vec<u8> {
+        let (devices, _lease) = self.devices();
+        self.prove_on(&devices, witness, statement, salts, random)
+    }
+
+    /// Proves on the first of these devices that answers, on the processor if none does.
+    fn prove_on(
+        &self,
+        devices: &[&Resident],
+        witness: &Witness,
+        statement: &Statement,
+        salts: &[Salt],
+        random: &mut dyn FnMut() -> Fr,
+    ) -> Vec<u8> {
         let [alpha, beta, delta1, delta2, challenge1, c_lookups] = self.key.g1;
         let [beta2, delta2_2, challenge2] = self.key.g2;
 
@@ -154,7 +173,7 @@ impl Prover {
             .copied()
             .chain(witness.multiplicities.iter().map(|&m| i64::from(m)))
             .collect();
-        let bases = self.bases();
+        let bases = KeyBases::new(&self.key, devices);
         let committed = bases.l1.msm_small(&fixed);
         // A denominator that is 0 has chance 2^-240; another blinding gives another challenge.
         let field = field_witness(witness, statement, salts);
@@ -174,14 +193,19 @@ impl Prover {
         let b_matrices: Vec<i64> = rows.matrices.b.iter().map(|b| b.unwrap_or(0)).collect();
 
         let (quotient, ((a, l2), (b1, b2))) = rayon::join(
-            || self.quotient(witness, &b_rows, &rows),
+            || self.quotient(devices, &bases, witness, &b_rows, &rows),
             || {
                 rayon::join(
-                    || rayon::join(|| self.a_query(witness, &rows), || self.after_challenge(witness, &rows)),
                     || {
                         rayon::join(
-                            || mixed(bases.lagrange1, &b_rows, &b_field, &b_matrices),
-                            || mixed(bases.lagrange2, &b_rows, &b_field, &b_matrices),
+                            || self.a_query(&bases, witness, &rows),
+                            || self.after_challenge(&bases, witness, &rows),
+                        )
+                    },
+                    || {
+                        rayon::join(
+                            || mixed(&bases.lagrange1, &b_rows, &b_field, &b_matrices),
+                            || mixed(&bases.lagrange2, &b_rows, &b_field, &b_matrices),
                         )
                     },
                 )
@@ -189,7 +213,7 @@ impl Prover {
         );
         let products = witness.products.iter().map(|[_, _, c]| *c);
         let c_rows: Vec<i64> = fixed[witness.wires.len()..].iter().copied().chain(products).collect();
-        let c_side = mixed(bases.c_rows, &c_rows, &c_field, &[]) + c_lookups;
+        let c_side = mixed(&bases.c_rows, &c_rows, &c_field, &[]) + c_lookups;
 
         let (r, s) = (random(), random());
         let a: G1Projective = a + alpha + delta2 * r;
@@ -210,26 +234,33 @@ impl Prover {
     }
 
     /// `sum_row a_row [lambda_row]`; the sum rows are 0.
-    fn a_query(&self, witness: &Witness, rows: &Rows) -> G1Projective {
-        let (queries, rest) = self.bases().lagrange1.split_at(self.plan.first_product());
+    fn a_query(&self, bases: &KeyBases<'_>, witness: &Witness, rows: &Rows) -> G1Projective {
+        let (queries, rest) = bases.lagrange1.clone().split_at(self.plan.first_product());
         let sums = vec![0; self.plan.integer_rows() - self.plan.first_sum()];
         let products = witness.products.iter().map(|[a, _, _]| *a);
         let small: Vec<i64> = products.chain(witness.gates.iter().map(|(a, _)| *a)).chain(sums).collect();
         let [a_wide, _, _] = rows.wide_sides();
         let (inverses, small) =
-            rayon::join(|| grouped(queries, witness, rows), || mixed(rest, &small, &a_wide, &[]));
+            rayon::join(|| grouped(&queries, witness, rows), || mixed(&rest, &small, &a_wide, &[]));
         inverses + small
     }
 
     /// `sum_(R2) w_i [K_i/delta2]`.
-    fn after_challenge(&self, witness: &Witness, rows: &Rows) -> G1Projective {
-        let (inverses, wide) = self.bases().l2.split_at(self.plan.first_product());
+    fn after_challenge(&self, bases: &KeyBases<'_>, witness: &Witness, rows: &Rows) -> G1Projective {
+        let (inverses, wide) = bases.l2.clone().split_at(self.plan.first_product());
         let wires: Vec<Fr> = rows.field.wires.iter().chain(&rows.matrices.wires).copied().collect();
-        grouped(inverses, witness, rows) + wide.msm(&wires)
+        grouped(&inverses, witness, rows) + wide.msm(&wires)
     }
 
     /// The part of `[h Z/delta2]` that comes from `D = A B` on the coset.
-    fn quotient(&self, witness: &Witness, b_rows: &[i64], rows: &Rows) -> G1Projective {
+    fn quotient(
+        &self,
+        devices: &[&Resident],
+        bases: &KeyBases<'_>,
+        witness: &Witness,
+        b_rows: &[i64],
+        rows: &Rows,
+    ) -> G1Projective {
         let size = self.plan.domain();
         let integer = |value: i64| Fr::from(value);
         let [a_wide, b_field, _] = rows.wide_sides();
@@ -254,16 +285,12 @@ impl Prover {
             b
         };
         let (mut a, mut b) = rayon::join(a, b);
-        if let Some(sum) = self.device().and_then(|resident| resident.quotient(&a, &b)) {
+        if let Some(sum) = resident::quotient(devices, &a, &b) {
             return sum;
         }
         rayon::join(|| self.coset.extend(&mut a), || self.coset.extend(&mut b));
         a.par_iter_mut().zip(&b).with_min_len(1024).for_each(|(a, b)| *a *= b);
-        self.bases().quotient.msm(&a)
-    }
-
-    fn bases(&self) -> KeyBases<'_> {
-        KeyBases::new(&self.key, self.device())
+        bases.quotient.msm(&a)
     }
 }
 
@@ -278,14 +305,14 @@ fn field_witness(witness: &Witness, statement: &Statement, salts: &[Salt]) -> Fi
 }
 
 /// `sum_k u_k P_k + sum_t v_t P_(K+t)`: the inverses take few values, so points are summed by value first.
-fn grouped<P: Curve>(points: Bases<'_, P>, witness: &Witness, rows: &Rows) -> Projective<P> {
+fn grouped<P: Curve>(points: &Bases<'_, P>, witness: &Witness, rows: &Rows) -> Projective<P> {
     let scalars: Vec<Fr> = rows.inverses.iter().chain(&rows.table).copied().collect();
     points.grouped(&witness.rows, rows.inverses.len(), &scalars)
 }
 
 /// Small integers on the first points, field elements on the next ones, small integers on the rest.
-fn mixed<P: Curve>(points: Bases<'_, P>, small: &[i64], wide: &[Fr], last: &[i64]) -> Projective<P> {
-    let (first, rest) = points.split_at(small.len());
+fn mixed<P: Curve>(points: &Bases<'_, P>, small: &[i64], wide: &[Fr], last: &[i64]) -> Projective<P> {
+    let (first, rest) = points.clone().split_at(small.len());
     let (next, rest) = rest.split_at(wide.len());
     let mut sum = first.msm_small(small);
     if !wide.is_empty() {

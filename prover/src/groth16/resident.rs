@@ -9,7 +9,7 @@ use assay_cuda_kernels::transform::Domain;
 
 use super::key::ProvingKey;
 use crate::backend::Accelerator;
-use crate::bases::{Bases, elements, total, upload, upload_scalars};
+use crate::bases::{Bases, elements, first_that_answers, total, upload, upload_scalars};
 use crate::fft::Coset;
 
 /// The points and roots of a key, copied once.
@@ -26,7 +26,7 @@ pub struct Resident {
 }
 
 /// The points of a key, wherever they are.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct KeyBases<'a> {
     pub lagrange1: Bases<'a, g1::Config>,
     pub lagrange2: Bases<'a, g2::Config>,
@@ -52,28 +52,32 @@ impl Resident {
         })
     }
 
-    pub fn accelerator(&self) -> &Accelerator {
+    pub fn accelerator(&self) -> &Arc<Accelerator> {
         &self.accelerator
-    }
-
-    /// `sum_j d_j Q_j` with `D = A B` on the coset, from the values of `A` and `B` on the domain; the values between
-    /// never leave the device.
-    pub fn quotient(&self, a: &[Fr], b: &[Fr]) -> Option<G1Projective> {
-        let sums = self.accelerator.attempt(|gpu| {
-            let mut product = gpu.extend(&self.domain, &upload_scalars(gpu, a)?)?;
-            let other = gpu.extend(&self.domain, &upload_scalars(gpu, b)?)?;
-            gpu.multiply_elements(&mut product, &other)?;
-            gpu.msm(&self.quotient, 0..a.len(), Scalars::Field(&product))
-        })?;
-        Some(total(&sums))
     }
 }
 
+/// `sum_j d_j Q_j` with `D = A B` on the coset, from the values of `A` and `B` on the domain; the values between
+/// never leave the device.
+pub fn quotient(devices: &[&Resident], a: &[Fr], b: &[Fr]) -> Option<G1Projective> {
+    let sums = first_that_answers(
+        devices,
+        |device| &device.accelerator,
+        |device, gpu| {
+            let mut product = gpu.extend(&device.domain, &upload_scalars(gpu, a)?)?;
+            let other = gpu.extend(&device.domain, &upload_scalars(gpu, b)?)?;
+            gpu.multiply_elements(&mut product, &other)?;
+            gpu.msm(&device.quotient, 0..a.len(), Scalars::Field(&product))
+        },
+    )?;
+    Some(total(&sums))
+}
+
 impl<'a> KeyBases<'a> {
-    pub fn new(key: &'a ProvingKey, device: Option<&'a Resident>) -> Self {
+    pub fn new(key: &'a ProvingKey, devices: &[&'a Resident]) -> Self {
         macro_rules! bases {
             ($($name:ident),*) => {
-                Self { $($name: Bases::new(&key.$name, device.map(|r| (r.accelerator(), &r.$name)))),* }
+                Self { $($name: Bases::new(&key.$name, devices.iter().map(|r| (&*r.accelerator, &r.$name)))),* }
             };
         }
         bases!(lagrange1, lagrange2, l1, l2, quotient, c_rows)

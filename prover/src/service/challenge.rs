@@ -7,8 +7,9 @@
 //!             compute in turn with inferences, sign the digest of every row
 //! ```
 //!
-//! A miner cannot tell who is a validator, so it answers whoever asks, one at a time. It signs only what its device computed:
-//! if a device was given up there is no answer, which costs a period, instead of a wrong one, which costs collateral.
+//! A miner cannot tell who is a validator, so it answers whoever asks, one a device at a time, each of its devices in turn. It
+//! signs only what a device computed: if all were given up there is no answer, which costs a period, instead of a wrong one,
+//! which costs collateral.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,9 +35,15 @@ impl Service {
         let turn = self.queue.challenge().map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let service = Arc::clone(self);
         let challenge = blocking(move || service.open_challenge(request)).await??;
-        let _turn = turn.wait().await;
+        let turn = turn.wait().await;
         let service = Arc::clone(self);
-        let answer = blocking(move || service.compute(&challenge)).await?.map_err(|error| status(&error))?;
+        let answer = blocking(move || {
+            let answer = service.compute(&challenge);
+            turn.end(service.worker.turns());
+            answer
+        })
+        .await?
+        .map_err(|error| status(&error))?;
         Ok(wire::ChallengeResponse { answer: Some((&answer).into()) })
     }
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use assay_circuits::samples;
 use assay_cuda_kernels::{DeviceError, Gpu};
-use assay_prover::backend::{Accelerator, Backend, BackendError, Choice};
+use assay_prover::backend::{Accelerator, BackendError};
 use assay_prover::cuda::CudaWorker;
 use assay_prover::groth16::{Prover, Secret, setup};
 use assay_prover::worker::Worker;
 use assay_verifier::proof::{self, Statement, VerifyingKey};
 
-use crate::{accelerator, device, emulated};
+use crate::{accelerator, alone, device, emulated};
 
-fn prover() -> Prover {
+pub fn prover() -> Prover {
     let graph = samples::dense();
     let key = setup(&graph, Secret::Seed([7; 32]), None, &|_, _| {});
     Prover::new(graph, key).expect("a prover")
@@ -22,9 +22,8 @@ fn prover() -> Prover {
 fn answers(accelerator: &Arc<Accelerator>) -> bool {
     let prover = prover();
     let key: VerifyingKey = prover.verifying_key().clone();
-    let worker =
-        CudaWorker::new([prover], Arc::clone(accelerator)).map_err(|(_, error)| error).expect("room");
-    assert_eq!(worker.backend(), accelerator.to_string());
+    let mut worker = CudaWorker::new([prover]);
+    worker.add(Arc::clone(accelerator)).expect("room");
     let [model] = worker.models()[..] else { panic!("one model") };
     let inputs = vec![vec![3, 200, 17]];
     let inference = worker.infer(&model, &inputs).expect("an answer");
@@ -40,6 +39,7 @@ fn answers(accelerator: &Arc<Accelerator>) -> bool {
 
 #[test]
 fn a_job_is_answered_whenever_the_device_is_lost() {
+    let _alone = alone();
     // The devices are lost at their 64th and 256th kernel; believing one takes tens, a job about a hundred.
     let mut ends = Vec::new();
     for ordinal in [6, 7] {
@@ -66,6 +66,7 @@ fn a_healthy_device_stays_in_use() {
 
 #[test]
 fn a_device_that_computes_wrong_is_not_believed() {
+    let _alone = alone();
     if let Some(gpu) = emulated(1) {
         let error = Accelerator::new(gpu).expect_err("wrong");
         assert!(matches!(error, BackendError::Wrong { .. }), "{error:?}");
@@ -78,27 +79,19 @@ fn keys_that_do_not_fit_are_refused_with_the_numbers() {
     drop(first);
     let accelerator = Accelerator::new(Gpu::open(0, Some(200_000)).expect("a device")).expect("it computes");
     let held = accelerator.gpu().expect("a device").tensor(&[&[0; 24_000]]).expect("room");
-    match CudaWorker::new([prover()], Arc::clone(&accelerator)).map(|_| ()).map_err(|(_, error)| error) {
+    let mut worker = CudaWorker::new([prover()]);
+    match worker.add(Arc::clone(&accelerator)) {
         Err(DeviceError::Limit { limit: 200_000, used: 192_000.., .. }) => {}
         other => panic!("{other:?}"),
     }
+    assert_eq!((worker.backend().as_str(), worker.devices()), ("cpu", 0));
+    let gpu = accelerator.gpu().expect("a device");
+    assert_eq!(gpu.used(), 192_000, "what was copied is given back");
     // With the memory free again they fit; short of it once more, the processor computes, and the device is kept.
     drop(held);
-    let worker =
-        CudaWorker::new([prover()], Arc::clone(&accelerator)).map_err(|(_, error)| error).expect("room");
-    let gpu = accelerator.gpu().expect("a device");
+    worker.add(Arc::clone(&accelerator)).expect("room");
     let _held = gpu.tensor(&[&vec![0; (gpu.limit() - gpu.used()) / 8]]).expect("room");
     let inference = worker.infer(&worker.models()[0], &[vec![3, 200, 17]]).expect("an answer");
     worker.prove(inference, [0; 32]).expect("a proof");
     assert!(accelerator.gpu().is_some(), "too little memory is no reason to give a device up");
-}
-
-#[test]
-fn the_backend_is_what_was_asked_for() {
-    assert_eq!(Backend::open(Choice::Cpu, None).expect("the processor").to_string(), "cpu");
-    assert!(Backend::open(Choice::Cuda(63), None).is_err());
-    if device().is_some() {
-        let backend = Backend::open(Choice::Auto, None).expect("a device");
-        assert!(backend.to_string().starts_with("cuda:0"), "{backend}");
-    }
 }

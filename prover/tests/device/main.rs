@@ -1,11 +1,12 @@
 //! Inference and proofs on whatever device is there, beside those of the processor; see `scripts/cuda-check`.
 
 mod failover;
+mod fleet;
 mod networks;
 mod proofs;
 mod sums;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use assay_cuda_kernels::Gpu;
 use assay_prover::backend::Accelerator;
@@ -20,6 +21,12 @@ fn device() -> Option<Gpu> {
             None
         }
     }
+}
+
+/// Held by tests that use a device that fails: what one test does to it, another one's would see.
+fn alone() -> MutexGuard<'static, ()> {
+    static FAULTY: Mutex<()> = Mutex::new(());
+    FAULTY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn accelerator() -> Option<Arc<Accelerator>> {

@@ -103,7 +103,7 @@ fn small_scalars_and_parts_of_the_points_agree() {
     let Some(accelerator) = accelerator() else { return };
     let host = points::<g1::Config>(900);
     let resident = upload(accelerator.gpu().expect("a device"), &host).expect("room");
-    let bases = Bases::new(&host, Some((&accelerator, &resident)));
+    let bases = Bases::new(&host, Some((&*accelerator, &resident)));
     let (first, rest) = bases.split_at(333);
     for bits in [0u32, 1, 7, 22, 62] {
         let sign = |i: i64| if i % 3 == 0 { -1 } else { 1 };
@@ -121,7 +121,7 @@ fn points_grouped_by_value_agree() {
     let Some(accelerator) = accelerator() else { return };
     let host = points::<g1::Config>(1000);
     let resident = upload(accelerator.gpu().expect("a device"), &host).expect("room");
-    let (here, there) = (Bases::new(&host, None), Bases::new(&host, Some((&accelerator, &resident))));
+    let (here, there) = (Bases::new(&host, None), Bases::new(&host, Some((&*accelerator, &resident))));
     let count = 50;
     // Most points in one group, some groups without points.
     for groups in [vec![7u32; 950], (0..950).map(|i| i * i % 37).collect(), Vec::new()] {
