@@ -12,7 +12,8 @@
 //! So `claim <= counted <= total`, and a miner that claims too little gains at most `latency_network_us`. Power is that of
 //! a validator when it signed its latest receipt. Where only one validator measured, `L_j` is its word; where several
 //! did, those with less than half of their power change `L_j` by no more than to another word of the rest, and not at all where
-//! the rest agree. All of it is of one subnet.
+//! the rest agree. All of it is of one subnet, and every validator's receipts count in it, whether it has a permit there or not. A
+//! validator's own scores (`scores::Tally`) follow from the same sums, with power and bound as they are when it scores.
 //!
 //! Where `latency_network_us` is 0 nothing of this is counted: the quality of an assignment is that of its total.
 

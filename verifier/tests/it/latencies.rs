@@ -14,7 +14,7 @@ use assay_verifier::scores::Tally;
 use proptest::prelude::*;
 
 use crate::subnets::{OTHER, answer, number, serve, two};
-use crate::world::{Attempt, MODEL, World, client, miner, parameters, plain_job, validator};
+use crate::world::{Attempt, MODEL, World, client, key, miner, parameters, plain_job, validator};
 
 const NETWORK_US: u64 = 300;
 
@@ -38,19 +38,22 @@ fn clocks(validator: u8, miner: u8, total_us: u64, claim_us: u64) -> Clocks {
     Clocks { validator, miner, total_us, claim_us }
 }
 
-/// Verified receipts of jobs with the nonces from 1 on.
+/// A verified receipt of the job with a nonce.
+fn receipt(world: &World, nonce: u64, clocks: &Clocks) -> Body {
+    let job = Job { deadline_ms: DEADLINE_MS, ..plain_job(nonce) };
+    let job = client(0).sign(&world.chain, job);
+    let (proof_us, elapsed_us) = (clocks.total_us, clocks.claim_us);
+    let attempt = Attempt { output_us: 1, proof_us, elapsed_us, ..world.attempt(job, miner(clocks.miner)) };
+    Body::Receipt(Box::new(world.receipt(&attempt, Verdict::Verified)))
+}
+
+/// Verified receipts of jobs with the nonces from 1 on, by the validators' own keys.
 fn receipts(world: &World, all: &[Clocks]) -> Vec<Envelope> {
     let signed = |(index, clocks): (usize, &Clocks)| {
-        let job = Job { deadline_ms: DEADLINE_MS, ..plain_job(1 + index as u64) };
-        let job = client(0).sign(&world.chain, job);
-        let (proof_us, elapsed_us) = (clocks.total_us, clocks.claim_us);
-        let attempt =
-            Attempt { output_us: 1, proof_us, elapsed_us, ..world.attempt(job, miner(clocks.miner)) };
         let before = all[..index].iter().filter(|other| other.validator == clocks.validator).count() as u64;
         let signer = validator(clocks.validator);
         let nonce = world.state.account(&signer.public_key()).nonce + before + 1;
-        let receipt = world.receipt(&attempt, Verdict::Verified);
-        world.sign(&signer, nonce, Body::Receipt(Box::new(receipt)))
+        world.sign(&signer, nonce, receipt(world, 1 + index as u64, clocks))
     };
     all.iter().enumerate().map(signed).collect()
 }
@@ -280,4 +283,22 @@ fn whoever_leaves_its_place_leaves_its_latency() {
     };
     world.commit(vec![world.next(&miner(1), Body::RegisterMiner(body))]);
     assert_eq!(world.state.latencies(SubnetId::ROOT)[&miner(0).public_key()], &Measured::default());
+}
+
+#[test]
+fn what_a_validator_says_under_two_keys_is_one_word() {
+    let said = [clocks(1, 0, 1500, 1500), clocks(1, 0, 1700, 1700), clocks(1, 1, 3200, 3200)];
+    let mut plain = world(NETWORK_US);
+    plain.commit(receipts(&plain, &said));
+    let mut rotated = world(NETWORK_US);
+    let (owner, by) = (validator(1), key(60));
+    rotated.commit(vec![crate::operating::name(&rotated, &owner, &by)]);
+    rotated.commit(vec![rotated.next(&owner, receipt(&rotated, 1, &said[0]))]);
+    let later = said[1..].iter().zip(2..);
+    let later = later.map(|(clocks, nonce)| rotated.sign(&by, nonce - 1, receipt(&rotated, nonce, clocks)));
+    let report = rotated.commit(later.collect()).report.unwrap();
+    assert_eq!((row(&report, 0).latency_us, row(&report, 0).measured_by), (1600, 1));
+    assert_eq!((row(&report, 1).latency_us, row(&report, 1).measured_by), (3200, 1));
+    assert_eq!(scores(&rotated, 1), scores(&plain, 1));
+    assert_eq!(scores(&rotated, 1).len(), 2);
 }
