@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     };
     let opened = Backend::open(&choice, None).context("no device to measure")?.into_accelerators();
     let [accelerator] = &opened[..] else {
-        anyhow::bail!("--device {choice}: expected one device to measure, got {}", opened.len());
+        anyhow::bail!("no device to measure: expected one, --device {choice} gives {}", opened.len());
     };
     let opened = began.elapsed().as_secs_f64();
     eprintln!("{accelerator}: opened in {opened:.2} s");
