@@ -16,6 +16,7 @@ use assay_verifier::audit::audit;
 
 use crate::support::calls::Calls;
 use crate::support::miner::{Behaviour, FakeMiner};
+use crate::support::network::ready;
 use crate::support::{BALANCE, Chain, PRICE};
 
 /// Folder of the child's database; unset in the run that starts children.
@@ -71,6 +72,7 @@ async fn the_child_serves_until_it_is_killed() {
     let mut config = chain.config();
     config.data_dir = dir.into();
     let node = chain.start_with(config).await.expect("the node starts");
+    ready(&node).await;
     println!("{LISTENS}{}", node.local_addr());
     node.stopped().await;
 }

@@ -171,6 +171,18 @@ fn validators_that_sign_a_false_block_do_not_make_it_true() {
 }
 
 #[test]
+fn a_model_that_no_validator_registered_is_rejected() {
+    let (world, before) = (lived(), World::empty());
+    let file = with_block(&world, 0, |entry| {
+        entry.block = before.block(vec![before.register_model_by(&client(0), 1)]);
+        entry.certificate = before.certificate(&entry.block, &[0, 1, 2]);
+    });
+    let rejection = rejected(&file);
+    assert_eq!((rejection.height, rejection.index), (Height(1), Some(0)));
+    assert!(matches!(*rejection.reason, Reason::NotValidator(key) if key == client(0).public_key()));
+}
+
+#[test]
 fn a_state_root_that_pays_somebody_else_is_rejected() {
     let world = lived();
     let file = with_block(&world, 4, |entry| {

@@ -158,6 +158,10 @@ impl World {
     }
 
     pub fn register_model(&self, nonce: u64) -> Envelope {
+        self.register_model_by(&validator(2), nonce)
+    }
+
+    pub fn register_model_by(&self, signer: &SecretKey, nonce: u64) -> Envelope {
         let verifying_key = self.trapdoor.bytes.clone();
         let body = RegisterModel {
             model_id: MODEL,
@@ -166,7 +170,7 @@ impl World {
             proof_system: ProofSystem::Groth16,
             subnet: SubnetId::ROOT,
         };
-        self.sign(&validator(2), nonce, Body::RegisterModel(body))
+        self.sign(signer, nonce, Body::RegisterModel(body))
     }
 
     pub fn register_miner(&self, n: u8) -> Envelope {
