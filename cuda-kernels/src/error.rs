@@ -5,8 +5,8 @@ use crate::Unavailable;
 /// Why nothing was computed on a device.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// The program was built without the feature `cuda`.
-    #[error("this program was built without the feature `cuda`")]
+    /// The program was built without the feature `cuda`, or for a machine that it does not exist for.
+    #[error("this program was built without CUDA devices: they need the feature `cuda` and x86-64 Linux")]
     NotBuilt,
     /// The device failed before and is used no more.
     #[error("the device failed before and is used no more")]
@@ -55,7 +55,7 @@ pub enum DeviceError {
 }
 
 /// What a driver's code means to whoever runs the program. Codes and their numbers are the driver interface's.
-#[cfg_attr(not(any(test, feature = "cuda")), expect(dead_code, reason = "no driver is called in this build"))]
+#[cfg_attr(not(any(test, devices)), expect(dead_code, reason = "no driver is called in this build"))]
 pub(crate) fn meaning(code: u32) -> &'static str {
     match code {
         1 => "a value was not accepted; this is a fault of this program",

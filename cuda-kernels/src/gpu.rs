@@ -21,7 +21,7 @@ impl Gpu {
     /// # Errors
     /// Says which of driver, device, kernels or feature is missing.
     pub fn open(ordinal: u32, limit: Option<usize>) -> Result<Self, DeviceError> {
-        if cfg!(not(feature = "cuda")) {
+        if cfg!(not(devices)) {
             return Err(DeviceError::NotBuilt);
         }
         let devices = crate::probe()?;
@@ -36,7 +36,7 @@ impl Gpu {
     /// # Errors
     /// Why there is none.
     pub fn ordinals() -> Result<Vec<u32>, DeviceError> {
-        if cfg!(not(feature = "cuda")) {
+        if cfg!(not(devices)) {
             return Err(DeviceError::NotBuilt);
         }
         Ok(crate::probe()?.into_iter().map(|device| device.ordinal).collect())

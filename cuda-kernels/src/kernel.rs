@@ -1,7 +1,7 @@
 //! The kernels by name, and how they are called. Each is in `kernels/`, compiled to the PTX in `ptx/`.
 
 /// PTX of each source, compute capability 8.0.
-#[cfg(feature = "cuda")]
+#[cfg(devices)]
 pub const IMAGES: [&str; 5] = [
     include_str!("../ptx/infer.ptx"),
     include_str!("../ptx/ntt.ptx"),
@@ -77,7 +77,7 @@ pub enum Arg {
     I64(i64),
 }
 
-#[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "no kernel is launched in this build"))]
+#[cfg_attr(not(devices), expect(dead_code, reason = "no kernel is launched in this build"))]
 impl Arg {
     /// An address some bytes on; other arguments as they are.
     pub fn after(self, bytes: usize) -> Self {
@@ -100,7 +100,7 @@ impl Arg {
 
 /// How many threads run a kernel.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "no kernel is launched in this build"))]
+#[cfg_attr(not(devices), expect(dead_code, reason = "no kernel is launched in this build"))]
 pub struct Grid {
     /// Blocks along x, y and z.
     pub blocks: [u32; 3],

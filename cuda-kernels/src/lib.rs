@@ -1,9 +1,9 @@
 #![doc = include_str!("../README.md")]
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(devices))]
 #[path = "absent.rs"]
 mod session;
-#[cfg(feature = "cuda")]
+#[cfg(devices)]
 mod session;
 
 pub mod ceiling;

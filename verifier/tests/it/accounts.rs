@@ -7,8 +7,7 @@ use assay_proto::receipt::Verdict;
 use assay_proto::scores::CommitScores;
 use assay_proto::subnet::VoteParameter;
 use assay_proto::transaction::{Body, Burn, Purpose};
-use assay_proto::vote::{Equivocation, Vote, VoteKind};
-use assay_proto::{BlockHash, Commitment, Envelope, Epoch, PublicKey, SecretKey, SubnetId, limits};
+use assay_proto::{Commitment, Envelope, Epoch, PublicKey, SecretKey, SubnetId, limits};
 use assay_verifier::Reason;
 use assay_verifier::snapshot::{self, SnapshotError};
 use assay_verifier::state::{KeyCache, Record, State};
@@ -23,11 +22,8 @@ fn stake(n: u8) -> Purpose {
 }
 
 /// The proof that a validator cast two votes at the state's height.
-fn equivocation(world: &World, n: u8) -> Equivocation {
-    let height = world.state.head().height;
-    let vote = |block_hash| Vote { kind: VoteKind::Prevote, height, round: 0, block_hash };
-    let sign = |block_hash| validator(n).sign(&world.chain, vote(block_hash)).into_envelope();
-    Equivocation::new(sign(None), sign(Some(BlockHash([8; 32])))).unwrap()
+fn equivocation(world: &World, n: u8) -> Body {
+    world.equivocation(&validator(n), world.state.head().height)
 }
 
 #[test]
@@ -85,7 +81,7 @@ fn what_a_validator_signs_by_duty_costs_no_fee() {
     assert!(matches!(reason, Reason::Balance { needed: 5, .. }));
     world.commit(world.verified(&[(1, 0, 500)]));
     let evidence = equivocation(&world, 1);
-    world.commit(vec![world.next(&validator(0), Body::Equivocation(evidence))]);
+    world.commit(vec![world.next(&validator(0), evidence)]);
     let body = CommitScores { epoch: Epoch(1), commitment: Commitment([1; 32]), subnet: SubnetId::ROOT };
     world.commit(vec![world.next(&validator(0), Body::CommitScores(body))]);
     assert_eq!(world.state.supply().burned, 15);
@@ -130,7 +126,7 @@ fn stake_is_on_a_validator_that_may_keep_its_place() {
     let evidence = equivocation(&world, 1);
     world.commit(vec![]);
     // Still a validator of the next block, but not for long.
-    world.commit(vec![world.next(&client(0), Body::Equivocation(evidence))]);
+    world.commit(vec![world.next(&client(0), evidence)]);
     let reason = world.refusal(world.lock(&client(0), stake(1), 5));
     assert!(matches!(reason, Reason::StakeTarget(_)));
 }
@@ -162,7 +158,7 @@ fn an_equivocation_burns_its_share_of_all_stake_on_the_validator_and_of_no_other
     world.commit(vec![world.unlock(&client(0), stake(1), 400)]);
     let evidence = equivocation(&world, 1);
     world.advance(5);
-    world.commit(vec![world.next(&client(1), Body::Equivocation(evidence))]);
+    world.commit(vec![world.next(&client(1), evidence)]);
     // 601 and 400 lose 150 and 100, 8 loses 2.
     assert_eq!(world.locked(&client(0), stake(1)), (451, 300));
     assert_eq!(world.locked(&client(1), stake(1)), (6, 0));
@@ -443,7 +439,7 @@ fn envelope(world: &World, what: &Try) -> Envelope {
         Try::Release(nonce) => crate::holds::release(world, &validator(0), nonce, ReleaseReason::NoMiner),
         Try::Accuse(n) => {
             let nonce = world.state.account(&validator(0).public_key()).nonce + 1;
-            world.sign(&validator(0), nonce, Body::Equivocation(equivocation(world, n)))
+            world.sign(&validator(0), nonce, equivocation(world, n))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Operating keys: who signs for whom, from when to when, and what a stolen one can do.
 
+use assay_proto::block::CommittedBlock;
 use assay_proto::challenge::Outcome;
 use assay_proto::hold::{Hold, Release, ReleaseReason};
 use assay_proto::operating::{KeyConsent, SetOperatingKey};
@@ -7,14 +8,13 @@ use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::subnet::{RegisterSubnet, VoteParameter, WeighSubnets};
 use assay_proto::transaction::{Body, Lock, Purpose, RegisterMiner, Transfer};
-use assay_proto::vote::{Equivocation, Vote, VoteKind};
-use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, PublicKey, SecretKey, Signed, SubnetId};
+use assay_proto::{ChainId, Envelope, Epoch, Height, PublicKey, SecretKey, SubnetId};
 use assay_verifier::limits::{KEY_BLOCKS, OVERLAP_BLOCKS};
 use assay_verifier::operating::{key_of, owner_of, signers, speaks_for_validator};
 use assay_verifier::propose::propose;
 use assay_verifier::snapshot::{self, Trusted};
 use assay_verifier::state::State;
-use assay_verifier::{Reason, audit, certificate, export};
+use assay_verifier::{Reason, audit, certificate};
 
 use crate::challenges::{challenging, open, register, report, right};
 use crate::subnets::{model, number};
@@ -53,12 +53,6 @@ fn attempted(world: &World, attempt: &Attempt, by: &SecretKey, verdict: Verdict)
 
 fn by_nobody(world: &World, transaction: Envelope, by: &SecretKey) -> bool {
     matches!(world.refusal(transaction), Reason::EvidenceSigner { got, .. } if got == by.public_key())
-}
-
-fn votes(world: &World, by: &SecretKey, height: Height) -> Equivocation {
-    let vote = |block_hash| Vote { kind: VoteKind::Prevote, height, round: 0, block_hash };
-    let sign = |block_hash| by.sign(&world.chain, vote(block_hash)).into_envelope();
-    Equivocation::new(sign(None), sign(Some(BlockHash([8; 32])))).unwrap()
 }
 
 #[test]
@@ -386,15 +380,9 @@ fn challenges_are_set_and_answered_by_operating_keys() {
 fn certified(world: &mut World, proposer: &SecretKey, by: &[SecretKey]) {
     let time_ms = world.state.head().time_ms + 10;
     let proposal = propose(&world.state, proposer.public_key(), time_ms, &[], &world.keys).unwrap();
-    let mut certificate = world.certificate(&proposal.block, &[]);
-    let sign = |key: &SecretKey| {
-        let signed: Signed<Vote> = key.sign(&world.chain, certificate.precommit.vote());
-        let (validator, signature) = (signed.signer(), signed.envelope().signature);
-        assay_proto::block::CommitSignature { validator, signature }
-    };
-    certificate.signatures = by.iter().map(sign).collect();
+    let certificate = world.certificate_by(&proposal.block, by);
     certificate::verify(&world.chain, world.state.voters(), &certificate, &proposal.block.header).unwrap();
-    world.blocks.push(assay_proto::block::CommittedBlock { block: proposal.block, certificate });
+    world.blocks.push(CommittedBlock { block: proposal.block, certificate });
     world.state = proposal.transition.state;
 }
 
@@ -442,13 +430,7 @@ fn blocks_are_voted_for_by_the_keys_of_their_height() {
         let records = world.state.records().map(|record| (record.key(), record.value()));
         snapshot::accept(genesis(), trusted, last, records.collect::<Vec<_>>()).unwrap();
     }
-    assert!(audit::audit(exported(&world).as_slice(), &mut |_| {}).is_ok());
-}
-
-fn exported(world: &World) -> Vec<u8> {
-    let blocks = world.blocks.iter().flat_map(export::block);
-    let start = export::start(world.state.genesis_block()).into_iter();
-    start.chain(blocks).chain(export::end(world.state.head().height)).collect()
+    assert!(audit::audit(world.exported().as_slice(), &mut |_| {}).is_ok());
 }
 
 #[test]
@@ -460,17 +442,10 @@ fn an_auditor_takes_the_costly_transactions_of_a_key_that_was_named_in_the_same_
     world.commit(vec![]);
     let hold = world.next(&k(1), Body::Hold(Hold { job: world.job(&client(0), 1).into_envelope() }));
     world.commit(vec![hold]);
-    let (precommit, last) = (world.blocks.pop().unwrap(), world.blocks.len());
-    let mut committed = precommit;
-    let sign = |key: &SecretKey| {
-        let signed = key.sign(&world.chain, committed.certificate.precommit.vote());
-        let (validator, signature) = (signed.signer(), signed.envelope().signature);
-        assay_proto::block::CommitSignature { validator, signature }
-    };
-    committed.certificate.signatures = all.iter().map(sign).collect();
-    world.blocks.push(committed);
-    assert_eq!(last, 4);
-    let report = audit::audit(exported(&world).as_slice(), &mut |_| {}).unwrap();
+    let mut last = world.blocks.pop().unwrap();
+    last.certificate = world.certificate_by(&last.block, &all);
+    world.blocks.push(last);
+    let report = audit::audit(world.exported().as_slice(), &mut |_| {}).unwrap();
     assert_eq!(report.state_root, world.state.root());
 }
 
@@ -483,7 +458,7 @@ fn who_voted_twice_is_slashed_after_a_rotation_too_and_nobody_for_votes_that_wer
     let second = rotate(&mut world, &owner, &k(2));
     world.commit(vec![]);
     let accuse = |world: &World, by: &SecretKey, height: u64| {
-        world.next(&client(1), Body::Equivocation(votes(world, by, Height(height))))
+        world.next(&client(1), world.equivocation(by, Height(height)))
     };
     // Before its time, and after it: no vote of the validator's.
     let wrong = [(k(1), first.0 - 1), (k(1), second.0), (k(2), second.0 - 1), (owner.clone(), first.0)];

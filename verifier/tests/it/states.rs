@@ -7,8 +7,7 @@ use assay_proto::record::RecordProof;
 use assay_proto::scores::CommitScores;
 use assay_proto::subnet::VoteParameter;
 use assay_proto::transaction::{Body, Lock, Purpose};
-use assay_proto::vote::{Equivocation, Vote, VoteKind};
-use assay_proto::{BlockHash, Canonical, Commitment, Epoch, Height, SubnetId};
+use assay_proto::{Canonical, Commitment, Epoch, Height, SubnetId};
 use assay_verifier::Reason;
 use assay_verifier::inclusion::{InclusionError, verify};
 use assay_verifier::state::{Record, RecordError, State};
@@ -28,13 +27,10 @@ fn lived() -> World {
         world.commit(vec![world.sign(&client(1), nonce, lock(4))]);
     }
     world.commit(vec![world.unlock(&client(1), stake, 1)]);
-    let vote = |block_hash| Vote { kind: VoteKind::Prevote, height: Height(1), round: 0, block_hash };
-    let votes = [None, Some(BlockHash([8; 32]))];
-    let [first, second] = votes.map(|hash| validator(2).sign(&world.chain, vote(hash)).into_envelope());
-    let evidence = Equivocation::new(first, second).unwrap();
+    let evidence = world.equivocation(&validator(2), Height(1));
     let scores = CommitScores { epoch: Epoch(2), commitment: Commitment([1; 32]), subnet: SubnetId::ROOT };
     world.commit(vec![
-        world.next(&client(1), Body::Equivocation(evidence)),
+        world.next(&client(1), evidence),
         world.next(&validator(1), Body::CommitScores(scores)),
     ]);
     world.commit(world.verified(&[(2, 0, 500)]));

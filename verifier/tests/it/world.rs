@@ -7,7 +7,9 @@ use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::transaction::{
     Body, Lock, ProofSystem, Purpose, RegisterMiner, RegisterModel, Transaction, Transfer,
 };
-use assay_proto::{ChainId, Envelope, ModelId, PublicKey, SecretKey, Signed, SubnetId};
+use assay_proto::vote::{Equivocation, Vote, VoteKind};
+use assay_proto::{BlockHash, ChainId, Envelope, Height, ModelId, PublicKey, SecretKey, Signed, SubnetId};
+use assay_verifier::export;
 use assay_verifier::locks::Locked;
 use assay_verifier::proof::{KeyOrigin, Statement};
 use assay_verifier::propose::{Proposal, propose};
@@ -258,12 +260,30 @@ impl World {
     }
 
     pub fn certificate(&self, block: &Block, signers: &[u8]) -> CommitCertificate {
+        self.certificate_by(block, &signers.iter().map(|&n| validator(n)).collect::<Vec<_>>())
+    }
+
+    pub fn certificate_by(&self, block: &Block, keys: &[SecretKey]) -> CommitCertificate {
         let precommit = Precommit { height: block.header.height, round: 0, block_hash: block.header.hash() };
-        let sign = |&n: &u8| {
-            let signed = validator(n).sign(&self.chain, precommit.vote());
+        let sign = |key: &SecretKey| {
+            let signed = key.sign(&self.chain, precommit.vote());
             CommitSignature { validator: signed.signer(), signature: signed.envelope().signature }
         };
-        CommitCertificate { precommit, signatures: signers.iter().map(sign).collect() }
+        CommitCertificate { precommit, signatures: keys.iter().map(sign).collect() }
+    }
+
+    /// The proof that a key cast two votes at a height.
+    pub fn equivocation(&self, key: &SecretKey, height: Height) -> Body {
+        let vote = |block_hash| Vote { kind: VoteKind::Prevote, height, round: 0, block_hash };
+        let sign = |block_hash| key.sign(&self.chain, vote(block_hash)).into_envelope();
+        Body::Equivocation(Equivocation::new(sign(None), sign(Some(BlockHash([8; 32])))).unwrap())
+    }
+
+    /// The log as a validator exports it.
+    pub fn exported(&self) -> Vec<u8> {
+        let blocks = self.blocks.iter().flat_map(export::block);
+        let start = export::start(self.state.genesis_block()).into_iter();
+        start.chain(blocks).chain(export::end(self.state.head().height)).collect()
     }
 
     /// Appends a block that must be valid, with every transaction in it.
