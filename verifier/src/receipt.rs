@@ -1,7 +1,7 @@
 //! What a receipt's evidence says. One pure function decides, for the broker, for every validator and for the auditor.
 //!
-//! Admissible evidence is signed by the miner (`operating::signers`) for this job on this chain; anything else is no evidence and must not be
-//! in a receipt, so that nobody is blamed for what others made. The verdict is the first row that applies:
+//! Admissible evidence is signed by the miner (`operating::signers`) for this job on this chain; anything else is no evidence and
+//! must not be in a receipt, so that nobody is blamed for what others made. The verdict is the first row that applies:
 //!
 //! | evidence | verdict |
 //! |---|---|

@@ -74,14 +74,13 @@ pub struct InferStream {
 struct Checks {
     chain: ChainId,
     job_id: JobId,
-    miner: Option<PublicKey>,
-    /// Keys that sign for it.
-    signers: Vec<PublicKey>,
+    /// The miner, and the keys that sign for it.
+    assigned: Option<(PublicKey, Vec<PublicKey>)>,
 }
 
 impl InferStream {
     pub(super) fn new(inner: Streaming<wire::InferResponse>, chain: ChainId, job_id: JobId) -> Self {
-        Self { inner, checks: Checks { chain, job_id, miner: None, signers: Vec::new() } }
+        Self { inner, checks: Checks { chain, job_id, assigned: None } }
     }
 
     /// The id of the job.
@@ -155,7 +154,7 @@ impl Checks {
                 if signers.is_empty() {
                     signers.push(miner);
                 }
-                (self.miner, self.signers) = (Some(miner), signers.clone());
+                self.assigned = Some((miner, signers.clone()));
                 InferEvent::Assigned { miner, attempt: assigned.attempt, signers }
             }
             Event::Output(signed) => {
@@ -173,7 +172,7 @@ impl Checks {
             Event::AttemptFailed(failed) => {
                 let miner = failed.miner.as_slice().try_into()?;
                 self.same_miner(miner)?;
-                (self.miner, self.signers) = (None, Vec::new());
+                self.assigned = None;
                 InferEvent::AttemptFailed {
                     miner,
                     verdict: failed.verdict.try_into()?,
@@ -192,7 +191,7 @@ impl Checks {
     }
 
     fn is_signer(&self, key: &PublicKey) -> Result<(), ClientError> {
-        if self.signers.contains(key) {
+        if self.assigned.as_ref().is_some_and(|(_, signers)| signers.contains(key)) {
             Ok(())
         } else {
             Err(ClientError::Unexpected("it is by a miner that was not assigned"))
@@ -200,7 +199,7 @@ impl Checks {
     }
 
     fn same_miner(&self, miner: PublicKey) -> Result<(), ClientError> {
-        if Some(miner) == self.miner {
+        if self.assigned.as_ref().is_some_and(|(assigned, _)| *assigned == miner) {
             Ok(())
         } else {
             Err(ClientError::Unexpected("it is by a miner that was not assigned"))
@@ -256,7 +255,7 @@ mod tests {
     }
 
     fn checks() -> Checks {
-        Checks { chain: ChainId::new("test-client").unwrap(), job_id: JOB, miner: None, signers: Vec::new() }
+        Checks { chain: ChainId::new("test-client").unwrap(), job_id: JOB, assigned: None }
     }
 
     fn assigned(n: u8, job_id: JobId) -> Event {
