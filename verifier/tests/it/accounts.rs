@@ -60,7 +60,7 @@ fn a_fee_is_burned_and_a_transaction_that_fails_costs_none() {
 }
 
 /// A chain with a fee and other numbers, two miners registered; validator 2 and the miners held what that cost.
-fn costly(fee: u64, change: impl FnOnce(&mut Parameters)) -> World {
+pub fn costly(fee: u64, change: impl FnOnce(&mut Parameters)) -> World {
     let mut genesis = genesis();
     change(&mut genesis.parameters);
     genesis.parameters.fee = fee;

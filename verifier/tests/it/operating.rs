@@ -9,6 +9,7 @@ use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::subnet::{RegisterSubnet, VoteParameter, WeighSubnets};
 use assay_proto::transaction::{Body, Lock, Purpose, RegisterMiner, Transfer};
 use assay_proto::{ChainId, Envelope, Epoch, Height, PublicKey, SecretKey, SubnetId};
+use assay_verifier::challenge::judge;
 use assay_verifier::limits::{KEY_BLOCKS, OVERLAP_BLOCKS};
 use assay_verifier::operating::{key_of, owner_of, signers, speaks_for_validator};
 use assay_verifier::propose::propose;
@@ -16,6 +17,7 @@ use assay_verifier::snapshot::{self, Trusted};
 use assay_verifier::state::State;
 use assay_verifier::{Reason, audit, certificate};
 
+use crate::accounts::costly;
 use crate::challenges::{challenging, open, register, report, right};
 use crate::subnets::{model, number};
 use crate::world::{Attempt, MODEL, PRICE, World, client, genesis, key, miner, parameters, validator};
@@ -254,6 +256,21 @@ fn an_operating_key_keeps_its_miner_registered_at_its_own_cost() {
 }
 
 #[test]
+fn fees_of_an_operating_key_are_its_own_to_pay() {
+    let mut world = costly(1, |_| ());
+    let (owner, by) = (miner(0), k(1));
+    for key in [&owner, &by] {
+        world.commit(vec![world.transfer(&client(0), key.public_key(), 10)]);
+    }
+    rotate(&mut world, &owner, &by);
+    let (endpoint, model_ids, devices) = ("http://a:1".to_owned(), vec![MODEL], Default::default());
+    let register = Body::RegisterMiner(RegisterMiner { endpoint, model_ids, devices });
+    world.commit(vec![world.next(&by, register)]);
+    // Of the owner it is the naming.
+    assert_eq!((world.balance(&owner), world.balance(&by)), (9, 9));
+}
+
+#[test]
 fn a_key_that_is_not_in_force_yet_says_nothing() {
     let mut world = World::ready();
     world.commit(vec![name(&world, &validator(1), &k(1))]);
@@ -349,6 +366,9 @@ fn nobody_is_two_parties_of_one_job_by_another_key() {
     assert!(matches!(world.refusal(receipt(&world, &k(1), 1)), Reason::OwnReceipt(_)));
     assert!(matches!(world.refusal(receipt(&world, &k(2), 0)), Reason::OwnJob(_)));
     assert_eq!(world.propose(&[receipt(&world, &k(2), 1)]).included.len(), 1);
+    let job = world.job(&k(1), 1).into_envelope();
+    let reason = world.refusal(world.next(&validator(1), Body::Hold(Hold { job })));
+    assert!(matches!(reason, Reason::OwnReceipt(_)), "{reason}");
 }
 
 #[test]
@@ -356,24 +376,35 @@ fn challenges_are_set_and_answered_by_operating_keys() {
     let mut world = World::of(challenging(|_| ()));
     world.commit(vec![world.register_model(1)]);
     let devices = assay_proto::transaction::Devices { class: 1, count: 1 };
-    world.commit(vec![name(&world, &validator(1), &k(1))]);
+    world.commit(vec![name(&world, &validator(1), &k(1)), name(&world, &validator(2), &k(4))]);
     world.commit(vec![register(&world, 0, devices)]);
     world.commit(vec![name(&world, &miner(0), &k(2))]);
     world.commit(vec![]);
-    let said = |world: &World, asker: &SecretKey, answerer: &SecretKey| {
-        let asked = open(world, &validator(1), 0).unwrap().challenge(miner(0).public_key());
-        let challenge = asker.sign(&world.chain, asked);
+    let asked = |world: &World| open(world, &validator(1), 0).unwrap();
+    let found = |world: &World, asker: &SecretKey, answerer: &SecretKey| {
+        let challenge = asker.sign(&world.chain, asked(world).challenge(miner(0).public_key()));
         let answer = answerer.sign(&world.chain, right(world, &challenge)).into_envelope();
-        let body = report(&challenge, Some(answer), Outcome::Online);
-        world.next(&k(1), Body::Challenged(body))
+        report(&challenge, Some(answer), Outcome::Online)
+    };
+    let said = |world: &World, asker: &SecretKey, answerer: &SecretKey| {
+        world.next(&k(1), Body::Challenged(found(world, asker, answerer)))
     };
     assert!(by_nobody(&world, said(&world, &k(1), &k(3)), &k(3)));
     assert!(by_nobody(&world, said(&world, &k(3), &k(2)), &k(3)));
-    assert!(by_nobody(&world, said(&world, &validator(2), &k(2)), &validator(2)));
+    // Neither another validator's own key nor the one that signs for it.
+    for other in [validator(2), k(4)] {
+        assert!(by_nobody(&world, said(&world, &other, &k(2)), &other));
+    }
     for answerer in [k(2), miner(0)] {
         assert_eq!(world.propose(&[said(&world, &k(1), &answerer)]).included.len(), 1);
     }
+    // What a validator has to say is drawn from the same signatures, of the height at which it heard them.
+    let open = asked(&world);
+    let reports = [k(2), k(3)].map(|answerer| found(&world, &k(1), &answerer));
     world.commit(vec![said(&world, &k(1), &k(2))]);
+    let [right, other] = reports.map(|report| judge(&world.state, &open, &report));
+    assert!(matches!(right, Ok(Outcome::Online)), "{right:?}");
+    assert!(matches!(other, Err(Reason::EvidenceSigner { got, .. }) if got == k(3).public_key()));
 }
 
 /// Commits an empty block under a certificate of these keys and of the height before or after a rotation.
