@@ -36,7 +36,7 @@ LOAD_ARGS ?= 5000
 FUZZ_TARGETS ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: ptx cuda-check help setup demo devnet test test-slow fmt lint verifier bench bench-steps load peers plot regenerate onnx-check onnx-models grpc-check fuzz
+.PHONY: ptx cubins cuda-check help setup demo devnet test test-slow fmt lint verifier bench bench-steps load peers plot regenerate onnx-check onnx-models grpc-check fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ onnx-models: setup ## import and prove networks of others, from PyPI (needs espe
 grpc-check: setup ## call a validator with a gRPC client of others, and its metrics (installs buf into .venv)
 	scripts/progress cargo build $(WORKSPACE) --bin assay
 	scripts/grpc-check
+
+cubins: ## machine code of the kernels beside the programs, for a release (NVIDIA's assembler from PyPI, into .venv)
+	scripts/cubins $(BIN)/cubins
 
 ptx: ## compile the kernels to PTX and keep their digests (needs clang-19)
 	scripts/ptx

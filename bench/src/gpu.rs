@@ -68,7 +68,8 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         anyhow::bail!("no device to measure: expected one, --device {choice} gives {}", opened.len());
     };
     let opened = began.elapsed().as_secs_f64();
-    eprintln!("{accelerator}: opened in {opened:.2} s");
+    let code = accelerator.device()?.code().to_owned();
+    eprintln!("{accelerator}: opened in {opened:.2} s, kernels from {code}");
     let effort =
         if arguments.brief { Effort { blocks: 2, rounds: 2, bytes: 1 << 16 } } else { Effort::default() };
     let ceilings = accelerator.device()?.ceilings(effort)?;
@@ -81,6 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     let figures = Figures {
         measurement: "gpu",
         device: accelerator.to_string(),
+        code,
         opened_seconds: opened,
         ceilings: ceilings.into(),
         rows: bench.rows,

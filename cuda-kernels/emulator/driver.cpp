@@ -22,7 +22,7 @@
 
 namespace {
 
-constexpr int SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_CONTEXT = 201,
+constexpr int SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_IMAGE = 200, INVALID_CONTEXT = 201,
               NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719;
 constexpr int DEVICES = 12;
 constexpr size_t GUARD = 256, SMALL = 1 << 20, LARGE = (size_t)8 << 30;
@@ -86,6 +86,11 @@ API cuDeviceGetName(char *name, int length, int device) {
     return SUCCESS;
 }
 API cuDeviceTotalMem_v2(size_t *bytes, int device) { return *bytes = capacity(device), SUCCESS; }
+// Compute capability 8.0, attributes 75 and 76.
+API cuDeviceGetAttribute(int *value, int attribute, int) {
+    if (attribute != 75 && attribute != 76) return INVALID_VALUE;
+    return *value = attribute == 75 ? 8 : 0, SUCCESS;
+}
 API cuDevicePrimaryCtxRetain(void **context, int device) {
     LOCKED;
     devices[device].owners++;
@@ -190,8 +195,9 @@ API cuEventDestroy_v2(void *event) {
 
 API cuModuleLoadDataEx(void **module, const void *image, unsigned, int *, void **) {
     ENTER;
-    *module = new std::string(static_cast<const char *>(image));
-    return SUCCESS;
+    const char *text = static_cast<const char *>(image);
+    if (!strstr(text, ".entry ")) return INVALID_IMAGE;
+    return *module = new std::string(text), SUCCESS;
 }
 API cuModuleUnload(void *module) {
     delete static_cast<std::string *>(module);

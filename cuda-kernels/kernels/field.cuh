@@ -31,6 +31,13 @@ struct ScalarModulus {
     }
 };
 
+// R^2 mod p: a product with it is the Montgomery form of the other factor.
+DEVICE constexpr uint32_t scalar_square(int i) {
+    constexpr uint32_t words[8] = {0xae216da7, 0x1bb8e645, 0xe35c59e3, 0x53fe3ab1,
+                                   0x53bb8085, 0x8c49833d, 0x7f4e44a5, 0x0216d0b1};
+    return words[i];
+}
+
 struct BaseModulus {
     static constexpr uint32_t inverse = 0xe4866389u;
     DEVICE static constexpr uint32_t word(int i) {
@@ -181,6 +188,21 @@ DEVICE Base base(const Words &a) {
 DEVICE_CALL Words product(Words a, Words b) { return words(base(a) * base(b)); }
 DEVICE Base product(const Base &a, const Base &b) { return base(product(words(a), words(b))); }
 
+// a^(q - 2), which is 0 for 0. Square and multiply from the highest bit of the exponent, which is bit 253.
+DEVICE_CALL Words inverse(Words a) {
+    Words power = a;
+    for (int bit = 252; bit >= 0; bit--) {
+        uint32_t word = 0;
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            if (bit / 32 == i) word = BaseModulus::word(i) - (i ? 0 : 2);
+        power = product(power, power);
+        if (word >> bit % 32 & 1) power = product(power, a);
+    }
+    return power;
+}
+DEVICE Base inverse(const Base &a) { return base(inverse(words(a))); }
+
 // Fq[u] / (u^2 + 1).
 struct Quadratic {
     Base c0, c1;
@@ -214,3 +236,8 @@ DEVICE_CALL WordPairs product(WordPairs left, WordPairs right) {
 }
 DEVICE Quadratic product(const Quadratic &a, const Quadratic &b) { return quadratic(product(words(a), words(b))); }
 DEVICE Quadratic operator*(const Quadratic &a, const Quadratic &b) { return product(a, b); }
+// (a + b u)(a - b u) = a^2 + b^2
+DEVICE Quadratic inverse(const Quadratic &a) {
+    Base norm = inverse(product(a.c0, a.c0) + product(a.c1, a.c1));
+    return {product(a.c0, norm), product(Base::zero() - a.c1, norm)};
+}

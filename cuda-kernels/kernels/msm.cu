@@ -7,7 +7,7 @@
 //     weigh     sum_b (b + 1) S_b for each window, by slices
 //
 // The host doubles and adds up the windows. Points grouped by a number that each has are the first three steps of one
-// window. Windows lie along y; `stride` is the room of one window in the array it is said of.
+// window; their sums become affine, to be multiplied in turn. Windows lie along y; `stride` is the room of one window in the array it is said of.
 #include "curve.cuh"
 
 #define SIGN 0x80000000u
@@ -303,3 +303,20 @@ KERNEL(weigh_g2)(const Point<Quadratic> *bucket_sums, Point<Quadratic> *out, uin
     weigh(bucket_sums, out, buckets, sums);
 }
 EXPORT(weigh_g2)
+
+// x = X/ZZ, y = Y/ZZZ; 1/ZZ = (ZZ/ZZZ)^2. The neutral element has ZZ = 0 and becomes (0, 0).
+template <class F> DEVICE void to_affine(const Point<F> *points, Affine<F> *out, uint32_t n) {
+    uint64_t i = element();
+    if (i >= n) return;
+    F zz = load(&points[i].zz), y = inverse(load(&points[i].zzz)), x = product(zz, y);
+    x = product(x, x);
+    y = product(y, load(&points[i].y));
+    x = product(x, load(&points[i].x));
+    if (zz.is_zero()) y = F::zero();
+    copy(out[i].x, x);
+    copy(out[i].y, y);
+}
+KERNEL(to_affine_g1)(const Point<Base> *points, Affine<Base> *out, uint32_t n) { to_affine(points, out, n); }
+EXPORT(to_affine_g1)
+KERNEL(to_affine_g2)(const Point<Quadratic> *points, Affine<Quadratic> *out, uint32_t n) { to_affine(points, out, n); }
+EXPORT(to_affine_g2)

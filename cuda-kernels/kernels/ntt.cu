@@ -5,6 +5,8 @@
 //
 // Memory is read and written once for several stages: a block takes CHUNK elements, all that these stages join with each
 // other, to shared memory. A thread works on two elements at a time.
+//
+// What the values are made of takes a quarter of their room or less: small integers, and few values that are chosen many times.
 #include "field.cuh"
 
 #define CHUNK 1024
@@ -76,3 +78,26 @@ KERNEL(field_multiply)(Scalar *a, const Scalar *b, uint64_t n) {
     if (i < n) copy(a[i], load(&a[i]) * load(&b[i]));
 }
 EXPORT(field_multiply)
+
+// out[i] = k_i + added, for small integers k_i
+KERNEL(field_small)(const int64_t *values, const Scalar *added, Scalar *out, uint64_t n) {
+    uint64_t i = element();
+    if (i >= n) return;
+    int64_t value = values[i];
+    uint64_t magnitude = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    Scalar number = Scalar::zero(), square;
+    number.v[0] = (uint32_t)magnitude, number.v[1] = (uint32_t)(magnitude >> 32);
+#pragma unroll
+    for (int j = 0; j < 8; j++) square.v[j] = scalar_square(j);
+    number = number * square;
+    if (value < 0) number = Scalar::zero() - number;
+    copy(out[i], number + load(added));
+}
+EXPORT(field_small)
+
+// out[i] = values[index[i]]
+KERNEL(field_chosen)(const uint32_t *index, const Scalar *values, Scalar *out, uint64_t n) {
+    uint64_t i = element();
+    if (i < n) copy(out[i], values[index[i]]);
+}
+EXPORT(field_chosen)

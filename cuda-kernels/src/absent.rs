@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +50,20 @@ impl Buffer<u64> {
 }
 
 impl Session {
-    pub fn open(_ordinal: u32, _limit: Option<usize>) -> Result<Arc<Self>, DeviceError> {
+    pub fn open(
+        _ordinal: u32,
+        _limit: Option<usize>,
+        _folder: Option<&Path>,
+    ) -> Result<Arc<Self>, DeviceError> {
         Err(DeviceError::NotBuilt)
+    }
+
+    pub fn capability(&self) -> (i32, i32) {
+        match self.never {}
+    }
+
+    pub fn code(&self) -> &str {
+        match self.never {}
     }
 
     pub fn limit(&self) -> usize {
@@ -73,11 +86,21 @@ impl Session {
         match self.never {}
     }
 
-    pub fn upload_fours(
+    pub fn upload_each<T: Element, E>(
         &self,
         _count: usize,
-        _four: impl Fn(usize) -> [u64; 4],
-    ) -> Result<Buffer<u64>, DeviceError> {
+        _each: impl Fn(usize) -> E + Sync,
+    ) -> Result<Buffer<T>, DeviceError> {
+        match self.never {}
+    }
+
+    pub fn write_each<T: Element, E>(
+        &self,
+        _buffer: &mut Buffer<T>,
+        _first: usize,
+        _count: usize,
+        _each: impl Fn(usize) -> E + Sync,
+    ) -> Result<(), DeviceError> {
         match self.never {}
     }
 

@@ -1,5 +1,6 @@
 //! An opened device.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,23 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens a device. `limit` bounds the bytes of its memory that this program takes.
+    /// Opens a device, with machine code for it if `cubins` beside the program has it. `limit` bounds the bytes of its memory
+    /// that this program takes.
     ///
     /// # Errors
     /// Says which of driver, device, kernels or feature is missing.
     pub fn open(ordinal: u32, limit: Option<usize>) -> Result<Self, DeviceError> {
+        let program = std::env::current_exe().ok();
+        let cubins = program.and_then(|program| Some(program.parent()?.join("cubins")));
+        Self::open_with(ordinal, limit, cubins.as_deref())
+    }
+
+    /// Opens a device with the machine code of a folder, as `scripts/cubins` makes it; with PTX where it has none for this
+    /// device, or of other kernels.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn open_with(ordinal: u32, limit: Option<usize>, cubins: Option<&Path>) -> Result<Self, DeviceError> {
         if cfg!(not(devices)) {
             return Err(DeviceError::NotBuilt);
         }
@@ -28,7 +41,7 @@ impl Gpu {
         let count = devices.len();
         let found = devices.into_iter().find(|device| device.ordinal == ordinal);
         let Device { name, .. } = found.ok_or(DeviceError::NoSuchDevice { ordinal, count })?;
-        Ok(Self { session: Session::open(ordinal, limit)?, name: name.into(), ordinal })
+        Ok(Self { session: Session::open(ordinal, limit, cubins)?, name: name.into(), ordinal })
     }
 
     /// The numbers of this machine's devices, whether they can be opened or not; at least one.
@@ -50,6 +63,16 @@ impl Gpu {
     /// Its number.
     pub fn ordinal(&self) -> u32 {
         self.ordinal
+    }
+
+    /// Compute capability, major and minor.
+    pub fn capability(&self) -> (i32, i32) {
+        self.session.capability()
+    }
+
+    /// What its kernels were loaded from: `PTX`, or machine code for an architecture such as `sm_90`.
+    pub fn code(&self) -> &str {
+        self.session.code()
     }
 
     /// Bytes of its memory that may be in use.

@@ -1,15 +1,5 @@
 //! The kernels by name, and how they are called. Each is in `kernels/`, compiled to the PTX in `ptx/`.
 
-/// PTX of each source, compute capability 8.0.
-#[cfg(devices)]
-pub const IMAGES: [&str; 5] = [
-    include_str!("../ptx/infer.ptx"),
-    include_str!("../ptx/ntt.ptx"),
-    include_str!("../ptx/msm.ptx"),
-    include_str!("../ptx/gemm.ptx"),
-    include_str!("../ptx/ceiling.ptx"),
-];
-
 macro_rules! kernels {
     ($($image:literal: $($variant:ident $name:literal),* $(,)?;)*) => {
         /// Every kernel.
@@ -36,7 +26,7 @@ macro_rules! kernels {
                 }
             }
 
-            /// Which of the images it is in.
+            /// Which of the images of `image.rs` it is in.
             pub fn image(self) -> usize {
                 match self { $($(Self::$variant => $image,)*)* }
             }
@@ -50,11 +40,13 @@ kernels! {
         Combine "combine", Select "select", Multiply "multiply", MaxPool "max_pool", Max "max_group",
         Table "table", Requantize "requantize", Root "root";
     1:
-        First "ntt_first", Pass "ntt_pass", Radix3 "ntt_radix3", FieldMultiply "field_multiply";
+        First "ntt_first", Pass "ntt_pass", Radix3 "ntt_radix3", FieldMultiply "field_multiply",
+        FieldSmall "field_small", FieldChosen "field_chosen";
     2:
         DigitsField "digits_field", DigitsSmall "digits_small", DigitsGroup "digits_group", Scan "scan",
         Scatter "scatter", SumG1 "sum_points_g1", SumG2 "sum_points_g2", MergeG1 "merge_g1", MergeG2 "merge_g2",
-        TreeG1 "merge_tree_g1", TreeG2 "merge_tree_g2", WeighG1 "weigh_g1", WeighG2 "weigh_g2";
+        TreeG1 "merge_tree_g1", TreeG2 "merge_tree_g2", WeighG1 "weigh_g1", WeighG2 "weigh_g2",
+        AffineG1 "to_affine_g1", AffineG2 "to_affine_g2";
     3:
         GemmTensor "gemm_tensor";
     4:

@@ -10,6 +10,8 @@ pub mod ceiling;
 mod driver;
 mod error;
 mod gpu;
+#[cfg(devices)]
+mod image;
 mod kernel;
 pub mod msm;
 pub mod tensor;

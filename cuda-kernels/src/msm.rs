@@ -34,7 +34,7 @@ pub trait Group: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// 64-bit words of a coordinate.
     const WORDS: usize;
     #[doc(hidden)]
-    const KERNELS: [Kernel; 4];
+    const KERNELS: [Kernel; 5];
 }
 
 /// Points over the prime field.
@@ -47,12 +47,14 @@ pub enum G2 {}
 
 impl Group for G1 {
     const WORDS: usize = 4;
-    const KERNELS: [Kernel; 4] = [Kernel::SumG1, Kernel::MergeG1, Kernel::TreeG1, Kernel::WeighG1];
+    const KERNELS: [Kernel; 5] =
+        [Kernel::SumG1, Kernel::MergeG1, Kernel::TreeG1, Kernel::WeighG1, Kernel::AffineG1];
 }
 
 impl Group for G2 {
     const WORDS: usize = 8;
-    const KERNELS: [Kernel; 4] = [Kernel::SumG2, Kernel::MergeG2, Kernel::TreeG2, Kernel::WeighG2];
+    const KERNELS: [Kernel; 5] =
+        [Kernel::SumG2, Kernel::MergeG2, Kernel::TreeG2, Kernel::WeighG2, Kernel::AffineG2];
 }
 
 /// Affine points on a device.
@@ -136,8 +138,8 @@ impl Gpu {
         let bits = match scalars {
             Scalars::Field(_) => FIELD_BITS,
             Scalars::Small(values) => {
-                let bits = values.iter().map(|k| 64 - k.unsigned_abs().leading_zeros()).max().unwrap_or(0);
-                bits as usize + 1
+                let all = values.iter().fold(0, |all, k| all | k.unsigned_abs());
+                (64 - all.leading_zeros()) as usize + 1
             }
         };
         if n == 0 || bits == 1 {
@@ -159,7 +161,7 @@ impl Gpu {
         Ok(Sums { words: out.read()?, window_bits: c, each: blocks })
     }
 
-    /// Sums of the points of each group: `S_g = sum over groups[i] = g of P_i`, `g < count`.
+    /// Sums of the points of each group, on the device: `S_g = sum over groups[i] = g of P_i`, `g < count`.
     ///
     /// # Panics
     /// If the range is not one of the points or not as long as the groups, or a group is beyond the count.
@@ -169,7 +171,7 @@ impl Gpu {
         range: Range<usize>,
         groups: &[u32],
         count: usize,
-    ) -> Result<Sums, DeviceError> {
+    ) -> Result<Points<G>, DeviceError> {
         let n = groups.len();
         assert!(n == range.len() && range.end <= points.len(), "a group for every point");
         assert!(groups.iter().all(|&group| (group as usize) < count), "groups that exist");
@@ -186,7 +188,15 @@ impl Gpu {
         unsafe {
             session.launch(Kernel::DigitsGroup, Grid::each(n, 1), &args)?;
         }
-        Ok(Sums { words: self.bucket_sums(points, range, &digits)?.read()?, window_bits: 0, each: count })
+        let sums = self.bucket_sums(points, range, &digits)?;
+        let words: Buffer<u64> = session.alloc(2 * G::WORDS * count)?;
+        let args = [sums.arg(), words.arg(), size("groups", count)?];
+        // SAFETY: a sum of four coordinates and room for a point of two for each group.
+        #[expect(unsafe_code, reason = "launches a kernel")]
+        unsafe {
+            session.launch(G::KERNELS[4], Grid::each(count, 1), &args)?;
+        }
+        Ok(Points { words, group: PhantomData })
     }
 
     fn digits(

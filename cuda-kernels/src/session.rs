@@ -1,7 +1,7 @@
-//! One opened device: memory, kernels, and the order of what runs on it. All calls of cust are in this file.
+//! One opened device: memory, kernels, and the order of what runs on it. All calls of cust are here and in `stage.rs`.
 //!
 //! ```text
-//! open      retain the device's primary context, load the modules, make the lanes
+//! open      retain the device's primary context, load the kernels, make the lanes
 //! alloc     counted against a limit; kept for a buffer of the same size when the last owner of the buffer drops
 //! upload    done when it returns
 //! launch    queued on the lane of the calling thread, in order
@@ -14,31 +14,34 @@
 //! What is handed to other threads is finished first ([`Session::finish`]). The driver's own allocation waits for the
 //! device each time, and a proof allocates a hundred times, always the same sizes.
 
+mod stage;
+
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cust::context::{Context, CurrentContext};
-use cust::device::Device as CudaDevice;
+use cust::device::{Device as CudaDevice, DeviceAttribute};
 use cust::error::CudaError;
 use cust::event::{Event, EventFlags};
 use cust::memory::bytemuck::{Pod, cast_slice, cast_slice_mut};
-use cust::memory::{AsyncCopyDestination, DeviceBuffer, DeviceCopy, LockedBuffer};
+use cust::memory::{AsyncCopyDestination, DeviceBuffer, DeviceCopy};
 use cust::module::Module;
 use cust::stream::{Stream, StreamFlags};
 use cust::sys;
 
 use crate::error::{DeviceError, meaning};
-use crate::kernel::{Arg, Grid, IMAGES, Kernel};
+use crate::image::{IMAGES, cubins};
+use crate::kernel::{Arg, Grid, Kernel};
+use stage::Stages;
 
 /// Streams of a device.
 const LANES: usize = 8;
-/// Words of each of the two buffers that large uploads go through.
-const STAGE: usize = 1 << 19;
 
 /// Number of the threads that asked something of a device so far.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -63,8 +66,10 @@ pub struct Session {
     lanes: Vec<Stream>,
     modules: Vec<Module>,
     memory: Mutex<Memory>,
-    stages: Mutex<Option<[Stage; 2]>>,
+    stages: Stages,
     limit: usize,
+    capability: (i32, i32),
+    code: String,
     context: Context,
 }
 
@@ -74,12 +79,6 @@ struct Memory {
     used: usize,
     kept: usize,
     waiting: [BTreeMap<usize, Vec<DeviceBuffer<u8>>>; LANES],
-}
-
-/// Memory of the machine that the device copies from by itself, and the end of the last copy from it.
-struct Stage {
-    words: LockedBuffer<u64>,
-    copied: Event,
 }
 
 impl fmt::Debug for Session {
@@ -117,30 +116,33 @@ impl<T: Element> Buffer<T> {
 
     /// The elements; waits for what was queued for them.
     pub fn read(&self) -> Result<Vec<T>, DeviceError> {
-        self.session.enter()?;
-        let mut values = vec![T::default(); self.len];
-        self.copy_to(cast_slice_mut(&mut values))?;
-        Ok(values)
+        self.read_as(self.len)
     }
 
     #[expect(unsafe_code, reason = "copies without waiting, then waits")]
-    fn copy_to(&self, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        let Some(memory) = &self.memory else { return Ok(()) };
-        let (own, stream) = (&self.session.lanes[self.lane], self.session.stream());
-        own.synchronize().map_err(|e| failed("the end of the kernels", e))?;
-        // SAFETY: the bytes are borrowed until the copy has ended.
-        unsafe { memory.async_copy_to(bytes, stream) }.map_err(|e| failed("copy from the device", e))?;
-        stream.synchronize().map_err(|e| failed("the end of the kernels", e))
+    fn read_as<E: Pod + Send>(&self, count: usize) -> Result<Vec<E>, DeviceError> {
+        let session = &self.session;
+        session.enter()?;
+        let mut values = vec![E::zeroed(); count];
+        let Some(memory) = &self.memory else { return Ok(values) };
+        session.lanes[self.lane].synchronize().map_err(|e| failed("the end of the kernels", e))?;
+        if Stages::serve::<E>(count) {
+            session.copy_down(memory, &mut values)?;
+            return Ok(values);
+        }
+        let stream = session.stream();
+        // SAFETY: the values are borrowed until the copy has ended.
+        unsafe { memory.async_copy_to(cast_slice_mut(&mut values), stream) }
+            .map_err(|e| failed("copy from the device", e))?;
+        stream.synchronize().map_err(|e| failed("the end of the kernels", e))?;
+        Ok(values)
     }
 }
 
 impl Buffer<u64> {
     /// The elements by fours.
     pub fn read_fours(&self) -> Result<Vec<[u64; 4]>, DeviceError> {
-        self.session.enter()?;
-        let mut values = vec![[0; 4]; self.len / 4];
-        self.copy_to(cast_slice_mut(&mut values))?;
-        Ok(values)
+        self.read_as(self.len / 4)
     }
 }
 
@@ -161,20 +163,34 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// Opens a device that the probe has described.
-    pub fn open(ordinal: u32, limit: Option<usize>) -> Result<Arc<Self>, DeviceError> {
+    /// Opens a device that the probe has described; `folder` may have machine code for it.
+    pub fn open(ordinal: u32, limit: Option<usize>, folder: Option<&Path>) -> Result<Arc<Self>, DeviceError> {
         cust::init(cust::CudaFlags::empty()).map_err(|e| failed("cuInit", e))?;
         let device = CudaDevice::get_device(ordinal).map_err(|e| failed("cuDeviceGet", e))?;
         let memory = device.total_memory().map_err(|e| failed("cuDeviceTotalMem", e))?;
+        let attribute = |of| device.get_attribute(of).map_err(|e| failed("cuDeviceGetAttribute", e));
+        let capability = (
+            attribute(DeviceAttribute::ComputeCapabilityMajor)?,
+            attribute(DeviceAttribute::ComputeCapabilityMinor)?,
+        );
         let context = Context::new(device).map_err(|e| failed("cuDevicePrimaryCtxRetain", e))?;
-        let load = |image: &&str| Module::from_ptx(image, &[]).map_err(|e| failed("load of the kernels", e));
-        let modules = IMAGES.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let (code, modules) = load(folder, capability)?;
         allow_shared(&modules, Kernel::GemmTensor)?;
         let lane = |_| Stream::new(StreamFlags::NON_BLOCKING, None).map_err(|e| failed("cuStreamCreate", e));
         let lanes = (0..LANES).map(lane).collect::<Result<_, _>>()?;
         let limit = limit.map_or(memory, |limit| limit.min(memory));
-        let (memory, stages) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { lanes, modules, memory, stages, limit, context }))
+        let (memory, stages) = (Mutex::default(), Stages::default());
+        Ok(Arc::new(Self { lanes, modules, memory, stages, limit, capability, code, context }))
+    }
+
+    /// Compute capability.
+    pub fn capability(&self) -> (i32, i32) {
+        self.capability
+    }
+
+    /// What its kernels are: `PTX`, or machine code for an architecture.
+    pub fn code(&self) -> &str {
+        &self.code
     }
 
     /// Bytes that may be in use.
@@ -232,6 +248,9 @@ impl Session {
     /// Memory with these values.
     #[expect(unsafe_code, reason = "copies without waiting, then waits")]
     pub fn upload<T: Element>(self: &Arc<Self>, values: &[T]) -> Result<Buffer<T>, DeviceError> {
+        if Stages::serve::<T>(values.len()) {
+            return self.upload_each(values.len(), |i| values[i]);
+        }
         let mut buffer = self.alloc(values.len())?;
         if let Some(memory) = &mut buffer.memory {
             let stream = self.stream();
@@ -243,45 +262,37 @@ impl Session {
         Ok(buffer)
     }
 
-    /// Memory with `count` fours of words, each made when it is copied: a large array is never made on this side, and one
-    /// half of it is made while the device copies the other.
-    #[expect(unsafe_code, reason = "copies without waiting, then waits")]
-    pub fn upload_fours(
+    /// Memory with `count` elements or groups of elements, each made when it is copied: a large array is never made on this
+    /// side, and one half of it is made while the device copies the other.
+    pub fn upload_each<T: Element, E: Pod>(
         self: &Arc<Self>,
         count: usize,
-        four: impl Fn(usize) -> [u64; 4],
-    ) -> Result<Buffer<u64>, DeviceError> {
-        let buffer = self.alloc::<u64>(4 * count)?;
-        let Some(memory) = &buffer.memory else { return Ok(buffer) };
-        let stream = self.stream();
-        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        if stages.is_none() {
-            let stage = || -> Result<Stage, CudaError> {
-                Ok(Stage { words: LockedBuffer::new(&0, STAGE)?, copied: Event::new(EventFlags::DEFAULT)? })
-            };
-            *stages = Some([
-                stage().map_err(|e| failed("memory of the machine", e))?,
-                stage().map_err(|e| failed("memory of the machine", e))?,
-            ]);
+        each: impl Fn(usize) -> E + Sync,
+    ) -> Result<Buffer<T>, DeviceError> {
+        let buffer = self.alloc(size_of::<E>() / size_of::<T>() * count)?;
+        if let Some(memory) = &buffer.memory {
+            self.copy_up(memory, count, each)?;
         }
-        let [even, odd] = stages.as_mut().expect("made before");
-        for (at, from) in (0..count).step_by(STAGE / 4).enumerate() {
-            let Stage { words, copied } = if at % 2 == 0 { &mut *even } else { &mut *odd };
-            // An event that was never recorded has happened.
-            copied.synchronize().map_err(|e| failed("copy to the device", e))?;
-            let to = count.min(from + STAGE / 4);
-            for (word, i) in words.chunks_exact_mut(4).zip(from..to) {
-                word.copy_from_slice(&four(i));
-            }
-            let bytes: &[u8] = cast_slice(&words[..4 * (to - from)]);
-            let mut part = memory.index(32 * from..32 * to);
-            // SAFETY: the stage is written again only after this copy, and lives as long as the session.
-            unsafe { part.async_copy_from(bytes, stream) }.map_err(|e| failed("copy to the device", e))?;
-            copied.record(stream).map_err(|e| failed("cuEventRecord", e))?;
-        }
-        // The stages are another thread's next, which waits for the copies on a lane of its own.
-        stream.synchronize().map_err(|e| failed("copy to the device", e))?;
         Ok(buffer)
+    }
+
+    /// Writes `count` elements or groups of elements to a part of a buffer, from its element `first` on.
+    ///
+    /// # Panics
+    /// If the buffer has no such part.
+    pub fn write_each<T: Element, E: Pod>(
+        &self,
+        buffer: &mut Buffer<T>,
+        first: usize,
+        count: usize,
+        each: impl Fn(usize) -> E + Sync,
+    ) -> Result<(), DeviceError> {
+        self.enter()?;
+        let Some(memory) = &buffer.memory else { return Ok(()) };
+        // What was queued for the buffer comes first, on whatever lane.
+        self.lanes[buffer.lane].synchronize().map_err(|e| failed("the end of the kernels", e))?;
+        let first = first * size_of::<T>();
+        self.copy_up(&memory.index(first..first + count * size_of::<E>()), count, each)
     }
 
     /// Queues a kernel; nothing if the grid is empty.
@@ -376,6 +387,19 @@ impl Memory {
             std::mem::forget(waiting);
         }
     }
+}
+
+/// The kernels, from machine code if there is some that the driver takes, else from PTX; and which it was.
+fn load(folder: Option<&Path>, capability: (i32, i32)) -> Result<(String, Vec<Module>), DeviceError> {
+    if let Some(found) = folder.and_then(|folder| cubins(folder, capability)) {
+        let modules = found.images.iter().map(|image| Module::from_cubin(image, &[]));
+        if let Ok(modules) = modules.collect() {
+            return Ok((found.architecture, modules));
+        }
+    }
+    let modules = IMAGES.iter().map(|(_, ptx)| Module::from_ptx(ptx, &[]));
+    let modules = modules.collect::<Result<_, _>>().map_err(|e| failed("load of the kernels", e))?;
+    Ok(("PTX".into(), modules))
 }
 
 /// Lets a kernel have more memory a block than every kernel may have.

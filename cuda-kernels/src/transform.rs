@@ -23,6 +23,33 @@ pub struct Elements {
     words: Buffer<u64>,
 }
 
+/// A part of a column of field elements, in the form that takes least room: the device makes the elements.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// Elements, each below the modulus.
+    Elements(&'a [Element]),
+    /// Small integers, and an element that is added to each.
+    Small(&'a [i64], Element),
+    /// Some of these few elements, by their places.
+    Chosen(&'a [u32], &'a [Element]),
+}
+
+impl Part<'_> {
+    /// Number of its elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Elements(elements) => elements.len(),
+            Self::Small(values, _) => values.len(),
+            Self::Chosen(places, _) => places.len(),
+        }
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Roots of one size, resident.
 #[derive(Debug)]
 pub struct Domain {
@@ -55,16 +82,51 @@ impl Elements {
 impl Gpu {
     /// Copies field elements, each below the modulus.
     pub fn elements(&self, elements: &[Element]) -> Result<Elements, DeviceError> {
-        Ok(Elements { words: self.session().upload(elements.as_flattened())? })
+        self.elements_from(elements.len(), |i| elements[i])
     }
 
     /// Copies `count` field elements, each below the modulus and made when it is copied.
     pub fn elements_from(
         &self,
         count: usize,
-        element: impl Fn(usize) -> Element,
+        element: impl Fn(usize) -> Element + Sync,
     ) -> Result<Elements, DeviceError> {
-        Ok(Elements { words: self.session().upload_fours(count, element)? })
+        Ok(Elements { words: self.session().upload_each(count, element)? })
+    }
+
+    /// A column of `size` elements: these parts one after another, then zeros.
+    ///
+    /// # Panics
+    /// If the parts are longer than the column, or a place is beyond the elements to choose from.
+    pub fn column(&self, size: usize, parts: &[Part<'_>]) -> Result<Elements, DeviceError> {
+        let all: usize = parts.iter().map(Part::len).sum();
+        assert!(all <= size, "parts within the column");
+        let session = self.session();
+        let mut words = session.zeroed(size * WORDS)?;
+        let mut first = 0;
+        for part in parts {
+            let (place, count) =
+                (words.arg().after(first * size_of::<Element>()), Arg::U64(part.len() as u64));
+            match *part {
+                Part::Elements(elements) => {
+                    session.write_each(&mut words, first * WORDS, elements.len(), |i| elements[i])?;
+                }
+                Part::Small(values, added) => {
+                    let (values, added) = (session.upload(values)?, session.upload(&added)?);
+                    self.run(Kernel::FieldSmall, part.len(), &[values.arg(), added.arg(), place, count])?;
+                }
+                Part::Chosen(places, elements) => {
+                    assert!(
+                        places.iter().all(|&place| (place as usize) < elements.len()),
+                        "elements that exist"
+                    );
+                    let (places, elements) = (session.upload(places)?, self.elements(elements)?);
+                    self.run(Kernel::FieldChosen, part.len(), &[places.arg(), elements.arg(), place, count])?;
+                }
+            }
+            first += part.len();
+        }
+        Ok(Elements { words })
     }
 
     /// Prepares a size `2^k` or `3 * 2^k`, at least 4, from the powers `w^i` of a root of unity and from `g^i / n`.
@@ -142,8 +204,8 @@ impl Gpu {
     }
 
     fn run(&self, kernel: Kernel, count: usize, args: &[Arg]) -> Result<(), DeviceError> {
-        // SAFETY: the callers above pass the parameters of their kernels and arrays of the domain's size, for which the
-        // kernels' indices are below it.
+        // SAFETY: the callers above pass the parameters of their kernels and arrays of `count` elements, or of the domain's size,
+        // for which the kernels' indices are below it.
         #[expect(unsafe_code, reason = "launches a kernel")]
         unsafe {
             self.session().launch(kernel, Grid::each(count, 1), args)

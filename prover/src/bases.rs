@@ -193,15 +193,18 @@ impl<'a, P: Curve> Bases<'a, P> {
     {
         let (members, rest) = self.clone().split_at(groups.len());
         let on_device = members.on_device(groups.len(), |gpu, points, range| {
-            let sums = gpu.group_sums(points, range, groups, count)?;
-            let sums: Vec<Projective<P>> = projective(&sums).collect();
-            let sums = upload(gpu, &Projective::normalize_batch(&sums))?;
             let (first, last) = scalars.split_at(count);
-            let first = upload_scalars(gpu, first)?;
-            let first = gpu.msm(&sums, 0..count, Scalars::Field(&first))?;
-            let last = upload_scalars(gpu, last)?;
-            let range = rest.first..rest.first + last.len();
-            Ok(total::<P>(&first) + total::<P>(&gpu.msm(points, range, Scalars::Field(&last))?))
+            let (first, last) = rayon::join(
+                || {
+                    let sums = gpu.group_sums(points, range, groups, count)?;
+                    gpu.msm(&sums, 0..count, Scalars::Field(&upload_scalars(gpu, first)?))
+                },
+                || {
+                    let range = rest.first..rest.first + last.len();
+                    gpu.msm(points, range, Scalars::Field(&upload_scalars(gpu, last)?))
+                },
+            );
+            Ok(total::<P>(&first?) + total::<P>(&last?))
         });
         on_device.unwrap_or_else(|| {
             let mut bases = msm::group_sums(members.host, groups, count);

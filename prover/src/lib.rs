@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod bases;
+pub mod column;
 pub mod cpu;
 pub mod cuda;
 pub mod fft;

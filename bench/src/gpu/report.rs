@@ -8,7 +8,9 @@ use crate::table::table;
 pub struct Figures {
     pub measurement: &'static str,
     pub device: String,
-    /// From nothing to a device that computed right: modules loaded, PTX compiled if it was not before.
+    /// What the kernels were loaded from: PTX, or machine code for an architecture.
+    pub code: String,
+    /// From nothing to a device that computed right: kernels loaded, PTX compiled if it was not before.
     pub opened_seconds: f64,
     pub ceilings: Rates,
     pub rows: Vec<Row>,
@@ -74,7 +76,7 @@ impl Row {
 
 impl Figures {
     pub fn print(&self) {
-        println!("{}; opened in {:.2} s", self.device, self.opened_seconds);
+        println!("{}; opened in {:.2} s, kernels from {}", self.device, self.opened_seconds, self.code);
         println!(
             "at most {:.2} T 32-bit multiply-adds/s, {:.1} G products of field elements/s, {:.0} T 8-bit multiply-adds/s on \
              tensor cores, {:.2} TB/s copied",

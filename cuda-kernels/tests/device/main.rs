@@ -1,6 +1,8 @@
 //! What kernels and their devices do, on whatever device is there; see `Makefile`, recipe `cuda-check`.
 
+mod copies;
 mod faults;
+mod images;
 mod operators;
 mod ptx;
 

@@ -1,8 +1,9 @@
 //! From a trace to a proof.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 
-use ark_bn254::{Fr, G1Projective, G2Projective};
+use ark_bn254::{Fr, G1Projective};
 use ark_ec::CurveGroup;
 use ark_ec::short_weierstrass::Projective;
 use ark_ff::{AdditiveGroup, Zero, batch_inversion};
@@ -22,6 +23,7 @@ use super::random;
 use super::resident::{self, KeyBases, Resident};
 use crate::backend::{Accelerator, Lease, least_busy};
 use crate::bases::{Bases, Curve};
+use crate::column::{Part, on_processor};
 use crate::fft::Coset;
 use crate::prover::{ProveError, statement};
 
@@ -46,6 +48,18 @@ struct Rows {
     rho: Fr,
     field: FieldWitness,
     matrices: FreivaldsWitness,
+}
+
+/// Both sides of the rows, but for those of the queries, whose left side is in [`Rows`].
+struct Columns {
+    /// Left side of the other rows over integers: of products and gates, and 0 of sums.
+    a: Vec<i64>,
+    /// Right side of all rows over integers, less the challenge: `q_k`, `e_t`, of products and gates, and 1 of sums.
+    b: Vec<i64>,
+    /// Right side of the rows of products of matrices, where it is an integer, 0 where it is the challenge.
+    b_matrices: Vec<i64>,
+    /// `a`, `b`, `c` of the rows over the field; `a` and `c` of those of products of matrices as well.
+    wide: [Vec<Fr>; 3],
 }
 
 impl Prover {
@@ -192,69 +206,72 @@ impl Prover {
                 break (r1, c1, rows);
             }
         };
-        let b_rows = self.b_rows(witness, &table);
-        let [_, b_field, c_field] = rows.wide_sides();
-        // The challenge has a point of its own.
-        let b_matrices: Vec<i64> = rows.matrices.b.iter().map(|b| b.unwrap_or(0)).collect();
+        let columns = Columns::new(self, witness, &table, &rows);
+        let products = witness.products.iter().map(|[_, _, c]| *c);
+        let c_rows: Vec<i64> = fixed[witness.wires.len()..].iter().copied().chain(products).collect();
+        let (r, s) = (random(), random());
 
-        let (quotient, ((a, l2), (b1, b2))) = rayon::join(
-            || self.quotient(devices, &bases, witness, &b_rows, &rows),
+        let rho = rows.rho;
+        // What each point of the proof has beside its sums.
+        let apart = || {
+            let a = alpha + delta2 * r;
+            let b1 = challenge1 * rho + beta + delta2 * s;
+            let b2 = challenge2 * rho + beta2 + delta2_2 * s;
+            (a, b1, b2, c_lookups - delta2 * (r * s) - delta1 * r1)
+        };
+        let (((a, b1), (b2, l2)), (quotient, (c_rows, apart))) = rayon::join(
             || {
                 rayon::join(
                     || {
                         rayon::join(
-                            || self.a_query(&bases, witness, &rows),
-                            || self.after_challenge(&bases, witness, &rows),
+                            || self.a_query(&bases, witness, &rows, &columns),
+                            || mixed(&bases.lagrange1, &columns.b, &columns.wide[1], &columns.b_matrices),
                         )
                     },
                     || {
                         rayon::join(
-                            || mixed(&bases.lagrange1, &b_rows, &b_field, &b_matrices),
-                            || mixed(&bases.lagrange2, &b_rows, &b_field, &b_matrices),
+                            || mixed(&bases.lagrange2, &columns.b, &columns.wide[1], &columns.b_matrices),
+                            || self.after_challenge(&bases, witness, &rows),
                         )
                     },
                 )
             },
+            || {
+                rayon::join(
+                    || self.quotient(devices, &bases, witness, &rows, &columns),
+                    || rayon::join(|| mixed(&bases.c_rows, &c_rows, &columns.wide[2], &[]), apart),
+                )
+            },
         );
-        let products = witness.products.iter().map(|[_, _, c]| *c);
-        let c_rows: Vec<i64> = fixed[witness.wires.len()..].iter().copied().chain(products).collect();
-        let c_side = mixed(&bases.c_rows, &c_rows, &c_field, &[]) + c_lookups;
-
-        let (r, s) = (random(), random());
-        let a: G1Projective = a + alpha + delta2 * r;
-        let b1: G1Projective = b1 + challenge1 * rows.rho + beta + delta2 * s;
-        let b2: G2Projective = b2 + challenge2 * rows.rho + beta2 + delta2_2 * s;
-        let c2 = l2 + quotient + c_side + a * s + b1 * r - delta2 * (r * s) - delta1 * r1;
+        let (a, b1, b2) = (a + apart.0, b1 + apart.1, b2 + apart.2);
+        let (a_s, b1_r) = rayon::join(|| a * s, || b1 * r);
+        let c2 = l2 + quotient + c_rows + apart.3 + a_s + b1_r;
         let [a, c2] = [a.into_affine(), c2.into_affine()];
         proof::encode_proof(&a, &b2.into_affine(), &c1, &c2)
     }
 
-    /// `b_row` of the rows over integers, less the challenge: `q_k`, `e_t`, the right factors of products and gates, 1.
-    fn b_rows(&self, witness: &Witness, table: &[i64]) -> Vec<i64> {
-        let products = witness.products.iter().map(|[_, b, _]| *b);
-        let gates = witness.gates.iter().map(|(_, b)| *b);
-        let sums = (self.plan.first_sum()..self.plan.integer_rows()).map(|_| 1);
-        let table = table.iter().copied();
-        witness.lookups.iter().copied().chain(table).chain(products).chain(gates).chain(sums).collect()
-    }
-
-    /// `sum_row a_row [lambda_row]`; the sum rows are 0.
-    fn a_query(&self, bases: &KeyBases<'_>, witness: &Witness, rows: &Rows) -> G1Projective {
+    /// `sum_row a_row [lambda_row]`.
+    fn a_query(
+        &self,
+        bases: &KeyBases<'_>,
+        witness: &Witness,
+        rows: &Rows,
+        columns: &Columns,
+    ) -> G1Projective {
         let (queries, rest) = bases.lagrange1.clone().split_at(self.plan.first_product());
-        let sums = vec![0; self.plan.integer_rows() - self.plan.first_sum()];
-        let products = witness.products.iter().map(|[a, _, _]| *a);
-        let small: Vec<i64> = products.chain(witness.gates.iter().map(|(a, _)| *a)).chain(sums).collect();
-        let [a_wide, _, _] = rows.wide_sides();
-        let (inverses, small) =
-            rayon::join(|| grouped(&queries, witness, rows), || mixed(&rest, &small, &a_wide, &[]));
-        inverses + small
+        let (inverses, others) = rayon::join(
+            || grouped(&queries, witness, rows),
+            || mixed(&rest, &columns.a, &columns.wide[0], &[]),
+        );
+        inverses + others
     }
 
     /// `sum_(R2) w_i [K_i/delta2]`.
     fn after_challenge(&self, bases: &KeyBases<'_>, witness: &Witness, rows: &Rows) -> G1Projective {
         let (inverses, wide) = bases.l2.clone().split_at(self.plan.first_product());
         let wires: Vec<Fr> = rows.field.wires.iter().chain(&rows.matrices.wires).copied().collect();
-        grouped(&inverses, witness, rows) + wide.msm(&wires)
+        let (inverses, wide) = rayon::join(|| grouped(&inverses, witness, rows), || wide.msm(&wires));
+        inverses + wide
     }
 
     /// The part of `[h Z/delta2]` that comes from `D = A B` on the coset.
@@ -263,39 +280,52 @@ impl Prover {
         devices: &[&Resident],
         bases: &KeyBases<'_>,
         witness: &Witness,
-        b_rows: &[i64],
         rows: &Rows,
+        columns: &Columns,
     ) -> G1Projective {
         let size = self.plan.domain();
-        let integer = |value: i64| Fr::from(value);
-        let [a_wide, b_field, _] = rows.wide_sides();
-        let a = || {
-            let mut a = Vec::with_capacity(size);
-            a.extend(witness.rows.iter().map(|&row| rows.inverses[row as usize]));
-            a.extend(&rows.table);
-            a.extend(witness.products.iter().map(|[a, _, _]| integer(*a)));
-            a.extend(witness.gates.iter().map(|(a, _)| integer(*a)));
-            a.resize(self.plan.integer_rows(), Fr::ZERO);
-            a.extend(a_wide);
-            a.resize(size, Fr::ZERO);
-            a
-        };
-        let b = || {
-            let mut b: Vec<Fr> = Vec::with_capacity(size);
-            b.extend(b_rows.iter().map(|&value| integer(value)));
-            b[..self.plan.first_product()].iter_mut().for_each(|value| *value += rows.rho);
-            b.extend(b_field);
-            b.extend(rows.matrices.b.iter().map(|b| b.map_or(rows.rho, integer)));
-            b.resize(size, Fr::ZERO);
-            b
-        };
-        let (mut a, mut b) = rayon::join(a, b);
-        if let Some(sum) = resident::quotient(devices, &a, &b) {
+        let (queries, others) = columns.b.split_at(self.plan.first_product());
+        let matrices: Vec<Fr> = rows.matrices.b.iter().map(|b| b.map_or(rows.rho, Fr::from)).collect();
+        let a = [
+            Part::Chosen(&witness.rows, &rows.inverses),
+            Part::Field(&rows.table),
+            Part::Small(&columns.a, Fr::ZERO),
+            Part::Field(&columns.wide[0]),
+        ];
+        let b = [
+            Part::Small(queries, rows.rho),
+            Part::Small(others, Fr::ZERO),
+            Part::Field(&columns.wide[1]),
+            Part::Field(&matrices),
+        ];
+        if let Some(sum) = resident::quotient(devices, size, &a, &b) {
             return sum;
         }
-        rayon::join(|| self.coset.extend(&mut a), || self.coset.extend(&mut b));
+        let extended = |parts: &[Part<'_>]| {
+            let mut column = on_processor(size, parts);
+            self.coset.extend(&mut column);
+            column
+        };
+        let (mut a, b) = rayon::join(|| extended(&a), || extended(&b));
         a.par_iter_mut().zip(&b).with_min_len(1024).for_each(|(a, b)| *a *= b);
         bases.quotient.msm(&a)
+    }
+}
+
+impl Columns {
+    fn new(prover: &Prover, witness: &Witness, table: &[i64], rows: &Rows) -> Self {
+        let sums = prover.plan.integer_rows() - prover.plan.first_sum();
+        let (products, gates) = (&witness.products, &witness.gates);
+        let a = products.iter().map(|[a, _, _]| *a).chain(gates.iter().map(|(a, _)| *a));
+        let b = products.iter().map(|[_, b, _]| *b).chain(gates.iter().map(|(_, b)| *b));
+        let queries = witness.lookups.iter().chain(table).copied();
+        Self {
+            a: a.chain(repeat_n(0, sums)).collect(),
+            b: queries.chain(b).chain(repeat_n(1, sums)).collect(),
+            // The challenge has a point of its own.
+            b_matrices: rows.matrices.b.iter().map(|b| b.unwrap_or(0)).collect(),
+            wide: rows.wide_sides(),
+        }
     }
 }
 
@@ -319,14 +349,9 @@ fn grouped<P: Curve>(points: &Bases<'_, P>, witness: &Witness, rows: &Rows) -> P
 fn mixed<P: Curve>(points: &Bases<'_, P>, small: &[i64], wide: &[Fr], last: &[i64]) -> Projective<P> {
     let (first, rest) = points.clone().split_at(small.len());
     let (next, rest) = rest.split_at(wide.len());
-    let mut sum = first.msm_small(small);
-    if !wide.is_empty() {
-        sum += next.msm(wide);
-    }
-    if !last.is_empty() {
-        sum += rest.msm_small(last);
-    }
-    sum
+    let (small, (wide, last)) =
+        rayon::join(|| first.msm_small(small), || rayon::join(|| next.msm(wide), || rest.msm_small(last)));
+    small + wide + last
 }
 
 impl Rows {

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use ark_bn254::{Fr, G1Projective, g1, g2};
+use ark_bn254::{G1Projective, g1, g2};
 use assay_cuda_kernels::DeviceError;
 use assay_cuda_kernels::msm::{G1, G2, Points, Scalars};
 use assay_cuda_kernels::transform::Domain;
 
 use super::key::ProvingKey;
 use crate::backend::Accelerator;
-use crate::bases::{Bases, elements, first_that_answers, total, upload, upload_scalars};
+use crate::bases::{Bases, elements, first_that_answers, total, upload};
+use crate::column::{Part, on_device};
 use crate::fft::Coset;
 
 /// The points and roots of a key, copied once.
@@ -57,17 +58,17 @@ impl Resident {
     }
 }
 
-/// `sum_j d_j Q_j` with `D = A B` on the coset, from the values of `A` and `B` on the domain; the values between
-/// never leave the device.
-pub fn quotient(devices: &[&Resident], a: &[Fr], b: &[Fr]) -> Option<G1Projective> {
+/// `sum_j d_j Q_j` with `D = A B` on the coset, from the values of `A` and `B` on the domain; the values themselves and those
+/// between never leave the device.
+pub fn quotient(devices: &[&Resident], size: usize, a: &[Part<'_>], b: &[Part<'_>]) -> Option<G1Projective> {
     let sums = first_that_answers(
         devices,
         |device| &device.accelerator,
         |device, gpu| {
-            let mut product = gpu.extend(&device.domain, &upload_scalars(gpu, a)?)?;
-            let other = gpu.extend(&device.domain, &upload_scalars(gpu, b)?)?;
+            let extended = |column| gpu.extend(&device.domain, &on_device(gpu, size, column)?);
+            let (mut product, other) = (extended(a)?, extended(b)?);
             gpu.multiply_elements(&mut product, &other)?;
-            gpu.msm(&device.quotient, 0..a.len(), Scalars::Field(&product))
+            gpu.msm(&device.quotient, 0..size, Scalars::Field(&product))
         },
     )?;
     Some(total(&sums))

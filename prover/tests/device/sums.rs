@@ -8,6 +8,7 @@ use assay_circuits::domain;
 use assay_cuda_kernels::Gpu;
 use assay_cuda_kernels::msm::Scalars;
 use assay_prover::bases::{Bases, Curve, elements, total, upload};
+use assay_prover::column::{Part, on_device, on_processor};
 use assay_prover::fft::Coset;
 use assay_prover::msm::{msm, msm_small};
 
@@ -128,6 +129,11 @@ fn points_grouped_by_value_agree() {
         let scalars = scalars(count + 1000 - groups.len());
         assert_eq!(there.grouped(&groups, count, &scalars), here.grouped(&groups, count, &scalars));
     }
+    let host = points::<g2::Config>(70);
+    let resident = upload(accelerator.gpu().expect("a device"), &host).expect("room");
+    let (here, there) = (Bases::new(&host, None), Bases::new(&host, Some((&*accelerator, &resident))));
+    let (groups, scalars) = ((0..60).map(|i| i * i % 5).collect::<Vec<_>>(), scalars(16));
+    assert_eq!(there.grouped(&groups, 6, &scalars), here.grouped(&groups, 6, &scalars));
     assert!(accelerator.gpu().is_some(), "the device answered");
 }
 
@@ -145,6 +151,30 @@ fn values_are_extended_to_the_coset_for_both_kinds_of_size() {
         let extended = gpu.extend(&domain, &on_device).expect("a transform").read().expect("read");
         coset.extend(&mut values);
         assert_eq!(extended, elements(&values), "{size}");
+    }
+}
+
+#[test]
+fn columns_are_made_alike_on_both_sides() {
+    let Some(gpu) = device() else { return };
+    let (few, added) = (scalars(7), scalars(1)[0]);
+    let places: Vec<u32> = (0..700).map(|i| i * i % 7).collect();
+    let mut small: Vec<i64> = (-300..300).collect();
+    small.extend([i64::MIN, i64::MAX, i64::MIN + 1]);
+    let all = [
+        Part::Chosen(&places, &few),
+        Part::Field(&few),
+        Part::Small(&small, added),
+        Part::Small(&small, Fr::from(0)),
+        Part::Field(&[]),
+        Part::Chosen(&[], &[]),
+        Part::Small(&[], added),
+    ];
+    for parts in [&all[..], &all[2..3], &all[4..], &[]] {
+        for size in [2048, 4096] {
+            let there = on_device(&gpu, size, parts).expect("room").read().expect("a copy");
+            assert_eq!(there, elements(&on_processor(size, parts)), "{parts:?} of {size}");
+        }
     }
 }
 
