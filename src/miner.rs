@@ -1,5 +1,6 @@
 //! `assay miner`: serves models to validators until it is told to stop.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use assay_proto::{ChainId, PublicKey, SecretKey};
 use assay_prover::backend::{Backend, Choice, OpenError};
 use assay_prover::cuda::CudaWorker;
 use assay_prover::prover::Prover;
-use assay_prover::service::{Miner, MinerConfig, Registration, register};
+use assay_prover::service::{Miner, MinerConfig, Registration, left, register};
 use assay_prover::worker::Worker;
 use tonic::transport::Identity;
 
@@ -21,6 +22,8 @@ use crate::connection::{Tls, read_pem};
 use crate::service::{Logs, told_to_stop};
 use crate::{Answer, key, model, prove};
 
+/// Time between looks at which devices work.
+const LOOK: Duration = Duration::from_secs(10);
 /// Pause between two tries to reach the validator.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -138,13 +141,14 @@ async fn serve(
     let (miner, scheme) = match (certificate, key) {
         (Some(certificate), Some(key)) => {
             let identity = Identity::from_pem(read_pem(certificate)?, read_pem(key)?);
+            let worker = Arc::clone(&worker);
             (Miner::start_encrypted(config, identity, secret.clone(), worker).await?, "https")
         }
-        _ => (Miner::start(config, secret.clone(), worker).await?, "http"),
+        _ => (Miner::start(config, secret.clone(), Arc::clone(&worker)).await?, "http"),
     };
     writeln!(std::io::stdout(), "listening on {}", miner.local_addr())?;
     let endpoint = arguments.public.unwrap_or_else(|| format!("{scheme}://{}", miner.local_addr()));
-    let registration = Registration {
+    let mut registration = Registration {
         validator: arguments.validator,
         tls,
         chain_id,
@@ -165,11 +169,37 @@ async fn serve(
             tracing::info!(?registered, endpoint = registration.endpoint, "miner serves");
             // Whoever started this process may have stopped listening.
             let _ = writeln!(std::io::stdout(), "registered as {owner}");
-            stop.await
+            tokio::select! {
+                stopped = &mut stop => stopped,
+                never = follow_devices(&mut registration, &secret, worker.as_ref()) => match never {},
+            }
         }
     };
     miner.shutdown().await?;
     outcome
+}
+
+/// Registers anew with the devices that are left when some are lost: the collateral of a device that answers no challenge is at
+/// stake.
+async fn follow_devices(
+    registration: &mut Registration,
+    secret: &SecretKey,
+    worker: &dyn Worker,
+) -> Infallible {
+    let all = registration.devices;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = left(all, worker.lost());
+        if now == registration.devices {
+            continue;
+        }
+        tracing::warn!(from = registration.devices.count, to = now.count, "devices are lost");
+        let before = std::mem::replace(&mut registration.devices, now);
+        if let Err(error) = register(registration, secret).await {
+            tracing::error!(error = %assay_verifier::describe(&error), "the devices are not registered anew");
+            registration.devices = before;
+        }
+    }
 }
 
 /// The miner that a key signs for: what the ledger says, and what the caller expects of it.

@@ -12,7 +12,7 @@ use assay_proto::job::{Job, Output, Proof, Tier};
 use assay_proto::operating::{KeyConsent, SetOperatingKey};
 use assay_proto::operator::Backup;
 use assay_proto::receipt::Receipt;
-use assay_proto::record::RecordProof;
+use assay_proto::inclusion::InclusionProof;
 use assay_proto::report::EpochReport;
 use assay_proto::transaction::Transaction;
 use assay_proto::vote::{Proposal, Vote};
@@ -73,7 +73,7 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |bytes: &[u8]| {
     message::<CommittedBlock>(bytes);
     message::<Genesis>(bytes);
     message::<EpochReport>(bytes);
-    message::<RecordProof>(bytes);
+    message::<InclusionProof>(bytes);
     message::<Vote>(bytes);
     message::<Proposal>(bytes);
     message::<KeyConsent>(bytes);

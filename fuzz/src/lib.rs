@@ -162,6 +162,7 @@ fn chain() -> Chain {
         assigned_at_ms: 2000,
         output_us: 10,
         proof_us: 20,
+        ping_us: 0,
     };
     let receipt = Receipt { evidence, verdict: Verdict::Verified };
     let transfer = Transfer { to: miner.public_key(), amount: 5 };

@@ -2,10 +2,8 @@
 //!
 //! ```text
 //! header hash       = BLAKE3-derive_key("assay.v1 block header", encoding of the header)
-//! transactions root = BLAKE3-derive_key("assay.v1 transactions", len(t_0) || t_0 || len(t_1) || t_1 ..)
+//! transactions root = that of `transactions.rs`
 //! ```
-//!
-//! with `t_i` the encoding of the i-th signed transaction and lengths as 8 bytes, little-endian.
 
 use crate::codec::{Canonical, Repeated, each, required};
 use crate::error::ProtoError;
@@ -97,18 +95,6 @@ impl BlockHeader {
     pub fn hash(&self) -> BlockHash {
         BlockHash(blake3::derive_key("assay.v1 block header", &self.encode()))
     }
-}
-
-/// Commitment to transactions in their order.
-pub fn transactions_root(transactions: &[Envelope]) -> Root {
-    let mut hasher = blake3::Hasher::new_derive_key("assay.v1 transactions");
-    for transaction in transactions {
-        let bytes = prost::Message::encode_to_vec(&wire::Signed::from(transaction));
-        // A length in memory fits 64 bits.
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        hasher.update(&length.to_le_bytes()).update(&bytes);
-    }
-    Root(hasher.finalize().into())
 }
 
 impl Canonical for BlockHeader {

@@ -11,9 +11,9 @@ use crate::block::CommittedBlock;
 use crate::codec::each;
 use crate::error::ProtoError;
 use crate::id::{BlockHash, ChainId, Epoch, Height, JobId, ModelId, PublicKey};
+use crate::inclusion::InclusionProof;
 use crate::job::Job;
 use crate::operator::Backup;
-use crate::record::RecordProof;
 use crate::report::EpochReport;
 use crate::signing::{Envelope, Signed};
 use crate::subnet::Subnets;
@@ -355,10 +355,18 @@ impl Client {
     }
 
     /// A record of the state after the latest block, with its proof; whether that holds is for the caller to verify.
-    pub async fn prove_record(&self, key: Vec<u8>) -> Result<RecordProof, ClientError> {
+    pub async fn prove_record(&self, key: Vec<u8>) -> Result<InclusionProof, ClientError> {
         let message = wire::ProveRecordRequest { key };
         let response = self.ledger.clone().prove_record(self.request(message)).await?.into_inner();
         Ok(response.proof.ok_or(ProtoError::Missing { what: "proof of a record" })?.try_into()?)
+    }
+
+    /// A transaction of a block, with its proof; whether that holds is for the caller to verify.
+    pub async fn prove_transaction(&self, position: Position) -> Result<InclusionProof, ClientError> {
+        let message = wire::ProveTransactionRequest { height: position.height.0, index: position.index };
+        let mut ledger = self.ledger.clone().max_decoding_message_size(limits::BLOCK_MESSAGE_BYTES);
+        let response = ledger.prove_transaction(self.request(message)).await?.into_inner();
+        Ok(response.proof.ok_or(ProtoError::Missing { what: "proof of a transaction" })?.try_into()?)
     }
 
     /// The file that an auditor reads, in consecutive pieces.

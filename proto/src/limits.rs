@@ -32,8 +32,8 @@ pub const GENESIS_BYTES: usize = 8 << 20;
 /// The report of an epoch.
 pub const REPORT_BYTES: usize = 8 << 20;
 
-/// A record of the state with the proof that it is in it.
-pub const RECORD_PROOF_BYTES: usize = 4 << 20;
+/// A record of the state or a transaction, with the proof that it is in it.
+pub const INCLUSION_PROOF_BYTES: usize = 15 << 20;
 
 /// Transactions of a block.
 pub const TRANSACTIONS: usize = 4096;
@@ -141,4 +141,8 @@ const _: () = {
     assert!(TRANSACTION_BYTES + 128 <= MESSAGE_BYTES);
     assert!(TRANSACTION_BYTES + 128 + HEADER_BYTES <= BLOCK_BYTES);
     assert!(VALIDATORS * 128 + VOTE_BYTES <= CERTIFICATE_BYTES);
+    assert!(
+        TRANSACTION_BYTES + SIBLINGS * 34 + HEADER_BYTES + CERTIFICATE_BYTES + 256 <= INCLUSION_PROOF_BYTES
+    );
+    assert!(INCLUSION_PROOF_BYTES + 64 <= BLOCK_MESSAGE_BYTES);
 };

@@ -52,6 +52,8 @@ pub struct Evidence {
     pub output_us: u64,
     /// Microseconds from assignment to the proof; 0 if and only if there is none.
     pub proof_us: u64,
+    /// Microseconds until the miner answered a ping that went with the job; 0 if it did not before the proof.
+    pub ping_us: u64,
 }
 
 /// Evidence and the verdict that the validator drew from it.
@@ -111,6 +113,7 @@ impl TryFrom<wire::Receipt> for Receipt {
                 assigned_at_ms: wire.assigned_at_ms,
                 output_us: wire.output_us,
                 proof_us: wire.proof_us,
+                ping_us: wire.ping_us,
             },
             verdict: wire.verdict.try_into()?,
         })
@@ -129,6 +132,7 @@ impl From<&Receipt> for wire::Receipt {
             assigned_at_ms: evidence.assigned_at_ms,
             output_us: evidence.output_us,
             proof_us: evidence.proof_us,
+            ping_us: evidence.ping_us,
         }
     }
 }

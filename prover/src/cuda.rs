@@ -110,6 +110,10 @@ impl Worker for CudaWorker {
         self.accelerators().map(|accelerator| accelerator.rate()).min().unwrap_or_else(|| self.cpu.rate())
     }
 
+    fn lost(&self) -> usize {
+        self.accelerators().filter(|accelerator| accelerator.gpu().is_none()).count()
+    }
+
     fn turns(&self) -> usize {
         self.accelerators().filter(|accelerator| accelerator.gpu().is_some()).count().max(1)
     }

@@ -64,6 +64,14 @@ pub struct MinerConfig {
     pub devices: Devices,
 }
 
+/// What is left of devices of which some were lost; none of the class without any.
+pub fn left(devices: Devices, lost: usize) -> Devices {
+    match devices.count.saturating_sub(u32::try_from(lost).unwrap_or(u32::MAX)) {
+        0 => Devices::default(),
+        count => Devices { count, ..devices },
+    }
+}
+
 /// Why a miner does not start or stops.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -244,6 +252,7 @@ impl MinerRpc for Endpoint {
         &self,
         _request: Request<wire::DescribeRequest>,
     ) -> Result<Response<wire::DescribeResponse>, Status> {
+        let devices = left(self.0.devices, self.0.worker.lost());
         Ok(Response::new(wire::DescribeResponse {
             public_key: self.0.owner.to_vec(),
             model_ids: self.0.worker.models().iter().map(|id| id.0.to_vec()).collect(),
@@ -251,10 +260,17 @@ impl MinerRpc for Endpoint {
             queue_length: self.0.queue.length(),
             queue_capacity: self.0.queue.capacity(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            device_class: self.0.devices.class,
-            devices: self.0.devices.count,
+            device_class: devices.class,
+            devices: devices.count,
             rate: self.0.rate,
         }))
+    }
+
+    async fn ping(
+        &self,
+        _request: Request<wire::PingRequest>,
+    ) -> Result<Response<wire::PingResponse>, Status> {
+        Ok(Response::new(wire::PingResponse {}))
     }
 
     async fn challenge(
@@ -387,5 +403,20 @@ fn status(error: &WorkerError) -> Status {
         WorkerError::UnknownModel(_) => Status::not_found(error.to_string()),
         WorkerError::Input(_) => Status::invalid_argument(error.to_string()),
         WorkerError::Failed(_) => Status::internal(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_that_are_lost_are_not_counted_and_without_any_there_is_no_class() {
+        let devices = |count| Devices { class: 3, count };
+        assert_eq!(left(devices(4), 0), devices(4));
+        assert_eq!(left(devices(4), 3), devices(1));
+        assert_eq!(left(devices(4), 4), Devices::default());
+        assert_eq!(left(devices(1), 9), Devices::default());
+        assert_eq!(left(Devices::default(), 1), Devices::default());
     }
 }

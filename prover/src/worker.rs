@@ -31,6 +31,11 @@ pub trait Worker: Send + Sync + 'static {
         processor_rate()
     }
 
+    /// Devices that were given up.
+    fn lost(&self) -> usize {
+        0
+    }
+
     /// Computations of a kind that it can do beside each other: one a device that works, at least 1.
     fn turns(&self) -> usize {
         1

@@ -192,6 +192,7 @@ impl<'a> Follower<'a> {
             assigned_at_ms: 0,
             output_us: 1,
             proof_us: u64::from(proof.is_some()),
+            ping_us: 0,
         };
         let began = Instant::now();
         let Judgement { verdict, cause } = judge(self.chain, signers, &evidence, self.key)?;

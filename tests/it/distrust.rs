@@ -221,6 +221,13 @@ impl Ledger for Fake {
         Err(Status::unimplemented("fake"))
     }
 
+    async fn prove_transaction(
+        &self,
+        _: Request<wire::ProveTransactionRequest>,
+    ) -> Result<Response<wire::ProveTransactionResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
     async fn export(&self, _: Request<wire::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
         Err(Status::unimplemented("fake"))
     }

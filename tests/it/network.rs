@@ -186,6 +186,23 @@ fn a_miner_works_under_the_operating_key_that_its_owner_named() {
     assert!(assay!("{ask}").ok().contains(&owner));
     assay!("validator export --endpoint {url} -o {log}").ok();
     assay!("audit {log}").ok();
+
+    // A receipt is shown without its block, to who trusts the genesis or an audit.
+    let job = shown[0]["job_id"].as_str().expect("a job");
+    let (receipt, report) = (path("receipt.proof"), path("audit.json"));
+    let ask = format!("verify-state --genesis {genesis} --endpoint {url}");
+    let text = assay!("{ask} --record receipt={job} -o {receipt}").ok();
+    assert!(text.contains(&format!("receipt of job {job}, miner {owner}, Verified")), "{text}");
+    chain.files.write("audit.json", assay!("audit {log} --json").ok().as_bytes());
+    let check = format!("verify-state {receipt} --genesis {genesis}");
+    assert!(assay!("{check} --audit {report}").ok().starts_with("holds at height "));
+    let other =
+        String::from_utf8(chain.files.read("audit.json")).expect("text").replace("accepted", "rejected");
+    chain.files.write("audit.json", other.as_bytes());
+    assay!("{check} --audit {report}").refused("the log was rejected");
+    let unknown = "ab".repeat(32);
+    assay!("{ask} --record receipt={unknown}").refused("no receipt of job");
+    assay!("{ask} --record transaction=1/99").refused("no such transaction");
     assert_eq!(miner.terminate(), Some(0));
     assert_eq!(validator.terminate(), Some(0));
 }

@@ -37,6 +37,8 @@ use crate::metrics::Metrics;
 use crate::retention::{Snapshots, earliest_kept};
 use crate::store::{Decision, Store};
 
+/// Faults of others that wait to be asked for.
+const BLAMED: usize = 1024;
 /// Validated proposals of one height that are remembered; rounds beyond them are validated again when decided.
 const PROPOSALS: usize = 16;
 
@@ -54,6 +56,7 @@ pub struct Application {
     /// Held while transactions are judged: what two judge at once, both pay for.
     judging: Mutex<()>,
     accused: Mutex<BTreeSet<PublicKey>>,
+    blamed: Mutex<Vec<PublicKey>>,
     keeping: StoreConfig,
     snapshots: Snapshots,
     metrics: Metrics,
@@ -81,6 +84,7 @@ impl Application {
             prepared: Mutex::default(),
             judging: Mutex::default(),
             accused: Mutex::default(),
+            blamed: Mutex::default(),
             metrics: Metrics::new()?,
         })
     }
@@ -168,8 +172,8 @@ impl Application {
         self.metrics.decided(&block, &transition.receipts, state.head().time_ms);
         let state = Arc::new(transition.state);
         self.snapshots.note(&state);
+        self.keys.forget_used(&state);
         self.head.send_replace(state);
-        self.keys.forget(self.state().chain_id(), &block.block.transactions);
         self.settle(height, &block.block);
         Ok(height)
     }
@@ -234,6 +238,19 @@ impl Application {
             self.mempool.hear(transaction, last, operating::speaks_for_validator(&state, &signer))
         };
         transactions.iter().filter_map(|envelope| take(envelope).err()).collect()
+    }
+
+    /// Notes that a validator gossiped what none passes on.
+    pub fn blame(&self, validator: PublicKey) {
+        let mut blamed = self.blamed.lock().unwrap_or_else(PoisonError::into_inner);
+        if blamed.len() < BLAMED {
+            blamed.push(validator);
+        }
+    }
+
+    /// Who gossiped what none passes on, once each time, since this was asked last.
+    pub fn take_blamed(&self) -> Vec<PublicKey> {
+        std::mem::take(&mut *self.blamed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes the proof that a validator signed what it may not to the ledger, once for each validator.
@@ -384,7 +401,7 @@ impl Application {
 
     /// What was found out about a transaction that can be in no block.
     fn forget(&self, transaction: &Signed<Transaction>) {
-        self.keys.forget(&self.chain_id(), std::slice::from_ref(transaction.envelope()));
+        self.keys.forget(&self.chain_id(), transaction.envelope());
     }
 
     fn drop_transaction(&self, transaction: &Signed<Transaction>, reason: &Reason) {

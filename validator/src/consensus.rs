@@ -12,10 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_proto::block::{Block, CommitCertificate, transactions_root};
+use assay_proto::block::{Block, CommitCertificate};
 use assay_proto::transaction::Transaction;
 use assay_proto::vote::Equivocation;
-use assay_proto::{BlockHash, Canonical, Envelope, Height, ProtoError, PublicKey, Signed, wire};
+use assay_proto::{
+    BlockHash, Canonical, Envelope, Height, ProtoError, PublicKey, Signed, transactions, wire,
+};
 use assay_validator_bft::{Application as Agreed, Fault, PeerLog, Proposed, Status, Verdict};
 use assay_verifier::operating::key_of;
 use assay_verifier::state::State;
@@ -104,7 +106,7 @@ impl Agreed for Ledger {
 
     fn validate(&self, bytes: &[u8], live: bool) -> Result<Verdict, Fault> {
         let block = match Block::decode(bytes) {
-            Ok(block) if transactions_root(&block.transactions) == block.header.transactions_root => block,
+            Ok(block) if transactions::root(&block.transactions) == block.header.transactions_root => block,
             Ok(_) | Err(_) => return Ok(Verdict::NoBlock),
         };
         let (hash, time) = (block.header.hash(), block.header.time_ms);
@@ -153,6 +155,10 @@ impl Agreed for Ledger {
         Ok(())
     }
 
+    fn blamed(&self) -> Vec<PublicKey> {
+        self.application.take_blamed()
+    }
+
     fn hear(&self, from: PublicKey, message: Vec<u8>) {
         // What is lost here is told again.
         if self.heard.try_send((from, message)).is_err() {
@@ -198,14 +204,22 @@ impl Agreed for Ledger {
 /// Reads what other validators tell, until the engine is gone.
 pub(crate) async fn listen(application: Arc<Application>, mut messages: mpsc::Receiver<Heard>) {
     while let Some((from, message)) = messages.recv().await {
-        let application = Arc::clone(&application);
-        let heard =
-            tokio::task::spawn_blocking(move || Ok::<_, Error>(application.hear(&unpacked(&message)?)));
+        let hears = Arc::clone(&application);
+        let heard = tokio::task::spawn_blocking(move || Ok::<_, Error>(hears.hear(&unpacked(&message)?)));
         match heard.await {
-            Ok(Ok(refused)) => refused.iter().for_each(|error| {
-                tracing::debug!(%from, error = %assay_verifier::describe(error), "gossip is not taken in");
-            }),
-            Ok(Err(error)) => tracing::debug!(%from, %error, "gossip is not understood"),
+            Ok(Ok(refused)) => {
+                for error in refused {
+                    tracing::debug!(%from, error = %assay_verifier::describe(&error), "gossip is not taken in");
+                    // Rules differ by what a node knows of the chain; encodings and signatures do not.
+                    if matches!(error, Error::Proto(_)) {
+                        application.blame(from);
+                    }
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%from, %error, "gossip is not understood");
+                application.blame(from);
+            }
             Err(error) => tracing::error!(%error, "reading gossip ended abnormally"),
         }
     }

@@ -36,7 +36,9 @@ pub struct Metrics {
     equivocations: IntCounter,
     mempool_size: IntGauge,
     mempool_bytes: IntGauge,
+    remembered: IntGauge,
     peers: IntGauge,
+    banned: IntGauge,
     ready: IntGauge,
     jobs: IntCounter,
     limited: IntCounter,
@@ -96,7 +98,9 @@ impl Metrics {
             equivocations: counter("consensus_equivocations_total", "Equivocations found here.")?,
             mempool_size: gauge("mempool_size", "Transactions that wait for a block.")?,
             mempool_bytes: gauge("mempool_size_bytes", "Their bytes.")?,
+            remembered: gauge("receipts_remembered", "Receipts that were judged and are in no block yet.")?,
             peers: gauge("p2p_peers", "Connected validators.")?,
+            banned: gauge("p2p_banned", "Validators that are banned for what they sent.")?,
             ready: gauge("ready", "1 if this node is where the other validators are.")?,
             jobs: counter("jobs_total", "Jobs that were taken from clients.")?,
             limited: counter("rate_limited_total", "Calls refused since their caller made too many.")?,
@@ -150,6 +154,7 @@ impl Metrics {
         &self,
         state: &State,
         mempool: &Mempool,
+        remembered: usize,
         status: &Status,
         ready: bool,
     ) -> Result<String, Error> {
@@ -163,7 +168,9 @@ impl Metrics {
         set(&self.signing, status.signing.into());
         set(&self.mempool_size, count(mempool.len()));
         set(&self.mempool_bytes, count(mempool.bytes()));
+        set(&self.remembered, count(remembered));
         set(&self.peers, count(status.peers.len()));
+        set(&self.banned, count(status.banned.len()));
         set(&self.ready, ready.into());
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;

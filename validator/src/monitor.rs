@@ -99,7 +99,8 @@ impl Monitor {
         let (state, mempool) = (self.application.state(), self.application.mempool());
         let status = self.status.borrow().clone();
         let ready = is_ready(&state, &status, &self.application.public_key());
-        match self.application.metrics().text(&state, mempool, &status, ready) {
+        let remembered = self.application.keys().remembered();
+        match self.application.metrics().text(&state, mempool, remembered, &status, ready) {
             Ok(metrics) => text(StatusCode::OK, metrics),
             Err(error) => {
                 tracing::error!(error = %describe(&error), "metrics");

@@ -11,7 +11,7 @@ pub mod report;
 use std::io::Read;
 
 use assay_proto::block::CommittedBlock;
-use assay_proto::genesis::Genesis;
+use assay_proto::genesis::{Genesis, GenesisValidator};
 use assay_proto::receipt::Verdict;
 use assay_proto::report::EpochReport;
 use assay_proto::{BlockHash, Canonical, ChainId, Height, ProtoError, PublicKey, Root};
@@ -106,6 +106,8 @@ pub struct AuditReport {
     pub epochs: Vec<EpochReport>,
     /// Every miner.
     pub miners: Vec<MinerTotal>,
+    /// Who votes on the next block, by the keys that they sign with: those who can show others what is on the chain.
+    pub voters: Vec<GenesisValidator>,
 }
 
 /// Why there is no report.
@@ -248,6 +250,7 @@ impl Auditor {
             reputation_ppm: record.root.reputation_ppm,
             earned: state.earned(&miner),
         };
+        let voter = |(public_key, power)| GenesisValidator { public_key, power };
         AuditReport {
             chain_id: state.chain_id().clone(),
             genesis: state.genesis_hash(),
@@ -259,6 +262,7 @@ impl Auditor {
             transactions: self.transactions,
             receipts: self.receipts,
             miners: state.miners().map(total).collect(),
+            voters: state.voters().iter().map(voter).collect(),
             epochs: self.epochs,
         }
     }

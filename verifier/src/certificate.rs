@@ -23,8 +23,13 @@ pub struct ValidatorSet {
 impl ValidatorSet {
     /// The set of a genesis.
     pub fn of(genesis: &Genesis) -> Self {
+        Self::new(&genesis.validators)
+    }
+
+    /// These.
+    pub(crate) fn new(validators: &[GenesisValidator]) -> Self {
         let pair = |validator: &GenesisValidator| (validator.public_key, validator.power);
-        let power: BTreeMap<_, _> = genesis.validators.iter().map(pair).collect();
+        let power: BTreeMap<_, _> = validators.iter().map(pair).collect();
         let total = power.values().fold(0, |sum: u64, &power| sum.saturating_add(power));
         Self { power, total }
     }

@@ -3,13 +3,16 @@
 //! ```text
 //! total     from assignment to the proof, by the clock of the validator, signed in its receipt
 //! claim     from the job's arrival to the proof, by the miner's clock, signed in the proof; above the total: the total
-//! counted   = total - min(total - claim, latency_network_us)            the total where the miner does not say
+//! ping      until the miner answered a ping that went with the job, by the same clock
+//! counted   = total - min(total - claim, PINGS * ping, latency_network_us)   the total where the miner does not say, or answers
+//!                                                                             no ping before the proof
 //! L_ij      = floor(sum of counted / number), of j's verified assignments in receipts of validator i in the epoch
 //! L_j       = the least L_ij that no majority of the power exceeds      the lower median, over the i that have such receipts
 //! quality_j = min(1, latency_target / L_j)                              of each of j's verified assignments, see `epoch`
 //! ```
 //!
-//! So `claim <= counted <= total`, and a miner that claims too little gains at most `latency_network_us`. Power is that of
+//! So `claim <= counted <= total`. A miner that claims too little gains no more than the network was seen to take, or than it makes its
+//! answer to the ping late, and at most `latency_network_us`. Power is that of
 //! a validator when it signed its latest receipt. Where only one validator measured, `L_j` is its word; where several
 //! did, those with less than half of their power change `L_j` by no more than to another word of the rest, and not at all where
 //! the rest agree. All of it is of one subnet, and every validator's receipts count in it, whether it has a permit there or not. A
@@ -26,6 +29,7 @@ use assay_proto::{Canonical, PublicKey, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::is_majority;
+use crate::limits;
 use crate::state::State;
 
 /// What one validator measured of a miner in the running epoch.
@@ -73,20 +77,21 @@ impl Measured {
     }
 }
 
-/// Microseconds that count, of an assignment that took `total_us` and that the miner says it had for `claim_us`; 0: it does not
-/// say.
-pub fn counted_us(parameters: &Parameters, total_us: u64, claim_us: u64) -> u64 {
+/// Microseconds that count, of an assignment that took `total_us`, that the miner says it had for `claim_us` (0: it does not say),
+/// and in which it answered a ping after `ping_us` (0: not before the proof).
+pub fn counted_us(parameters: &Parameters, total_us: u64, claim_us: u64, ping_us: u64) -> u64 {
     if claim_us == 0 {
         return total_us;
     }
-    let network_us = total_us.saturating_sub(claim_us).min(parameters.latency_network_us);
-    total_us.saturating_sub(network_us)
+    let seen_us = ping_us.saturating_mul(limits::PINGS).min(parameters.latency_network_us);
+    total_us.saturating_sub(total_us.saturating_sub(claim_us).min(seen_us))
 }
 
 /// Microseconds that count, of the evidence of a verified assignment.
 pub fn of(parameters: &Parameters, evidence: &Evidence) -> u64 {
     let proof = evidence.proof.as_ref().and_then(|proof| Proof::decode(&proof.payload).ok());
-    counted_us(parameters, evidence.proof_us, proof.map_or(0, |proof| proof.elapsed_us))
+    let claim_us = proof.map_or(0, |proof| proof.elapsed_us);
+    counted_us(parameters, evidence.proof_us, claim_us, evidence.ping_us)
 }
 
 /// Whether validators' clocks are held against each other.

@@ -9,6 +9,8 @@ pub const MINERS: usize = assay_proto::limits::REPORT_MINERS;
 pub const NONCE_STEP: u64 = 1 << 20;
 /// Nonces of a client that stay open behind its greatest one: jobs in flight may end in any order within it.
 pub const JOB_WINDOW: u64 = 1024;
+/// Round trips that an assignment takes at most, as a ping takes one: of the connection, of its encryption (two), and of the job.
+pub const PINGS: u64 = 4;
 /// Assignments of one job that the ledger records.
 pub const ATTEMPTS: usize = 16;
 /// Prices of one client that are locked at a time.

@@ -133,6 +133,11 @@ pub(crate) fn release(state: &mut State) -> Result<(), Reason> {
     released.into_iter().try_for_each(|(owner, amount)| accounts::credit(state, owner, amount))
 }
 
+/// Whether there is stake on a validator, part of which may be leaving.
+pub(crate) fn has_stake(state: &State, validator: PublicKey) -> bool {
+    state.locks.range(on(validator)).any(|(_, locked)| locked.total() > 0)
+}
+
 /// Burns a share of all stake on a validator.
 pub(crate) fn slash_stake(state: &mut State, validator: PublicKey) -> Result<(), Reason> {
     let ppm = state.parameters().slash_ppm;

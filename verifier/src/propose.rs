@@ -1,7 +1,7 @@
 //! Making a block of candidate transactions by the rules that will judge it.
 
-use assay_proto::block::{Block, BlockHeader, transactions_root};
-use assay_proto::{PublicKey, limits};
+use assay_proto::block::{Block, BlockHeader};
+use assay_proto::{PublicKey, limits, transactions};
 
 use crate::error::{Reason, Rejection};
 use crate::state::{KeyCache, State};
@@ -66,7 +66,7 @@ pub fn propose(
         parent: state.head().hash,
         time_ms: time_ms.max(state.head().time_ms),
         proposer,
-        transactions_root: transactions_root(&transactions),
+        transactions_root: transactions::root(&transactions),
         state_root: ended.root(),
     };
     let transition = ended.into_transition(&header);

@@ -204,7 +204,7 @@ fn in_time(evidence: &Evidence, deadline_ms: u64) -> Judgement {
 }
 
 fn check_timings(evidence: &Evidence) -> Result<(), Reason> {
-    let Evidence { output, proof, output_us, proof_us, .. } = evidence;
+    let Evidence { output, proof, output_us, proof_us, ping_us, .. } = evidence;
     if output.is_some() != (*output_us > 0) {
         return Err(Reason::Timings("the time of the output is 0 if and only if there is none"));
     }
@@ -213,6 +213,9 @@ fn check_timings(evidence: &Evidence) -> Result<(), Reason> {
     }
     if proof.is_some() && proof_us < output_us {
         return Err(Reason::Timings("the proof comes after the output"));
+    }
+    if ping_us > proof_us {
+        return Err(Reason::Timings("the answer to a ping counts if it comes before the proof"));
     }
     Ok(())
 }

@@ -10,9 +10,9 @@
 //! The hash alone decides: the header names the root, and the root names every record. Records outside the root are made
 //! here (the last block) or named by one inside it (verifying keys).
 
-use assay_proto::block::{CommittedBlock, transactions_root};
+use assay_proto::block::CommittedBlock;
 use assay_proto::genesis::Genesis;
-use assay_proto::{BlockHash, Height};
+use assay_proto::{BlockHash, Height, transactions};
 
 use crate::certificate::{self, ValidatorSet};
 use crate::error::Reason;
@@ -83,7 +83,7 @@ pub fn check_block(trusted: Trusted, block: &CommittedBlock) -> Result<(), Snaps
     if header.height != trusted.height || got != trusted.hash {
         return Err(SnapshotError::Block { height: trusted.height, expected: trusted.hash, got });
     }
-    let (expected, got) = (header.transactions_root, transactions_root(&block.block.transactions));
+    let (expected, got) = (header.transactions_root, transactions::root(&block.block.transactions));
     if got != expected {
         return Err(Reason::TransactionsRoot { expected, got }.into());
     }

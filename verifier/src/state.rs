@@ -610,10 +610,15 @@ impl KeyCache {
         self.get(model.key, bytes).map_err(Reason::Key)
     }
 
-    /// Forgets the receipts among transactions that are in a decided block: nobody asks for them again.
-    pub fn forget(&self, chain: &ChainId, transactions: &[Envelope]) {
+    /// Forgets a receipt: nobody asks for it again.
+    pub fn forget(&self, chain: &ChainId, transaction: &Envelope) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).forget(&Name::of(chain, transaction));
+    }
+
+    /// Forgets the receipts that can be in no block after this state.
+    pub fn forget_used(&self, state: &State) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        transactions.iter().for_each(|transaction| known.forget(&Name::of(chain, transaction)));
+        known.forget_used(|signer| state.account(signer).nonce);
     }
 
     /// How many judged receipts are remembered.

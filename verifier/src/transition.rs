@@ -12,10 +12,10 @@ mod known;
 pub(crate) mod prepare;
 mod run;
 
-use assay_proto::block::{Block, transactions_root};
+use assay_proto::block::Block;
 use assay_proto::receipt::Verdict;
 use assay_proto::report::EpochReport;
-use assay_proto::{Canonical, Envelope, Height, JobId, PublicKey, limits};
+use assay_proto::{Canonical, Envelope, Height, JobId, PublicKey, limits, transactions};
 
 use crate::error::{Reason, Rejection};
 use crate::state::{KeyCache, Record, State};
@@ -134,7 +134,7 @@ fn check_header(state: &State, block: &Block) -> Result<(), Reason> {
     if bytes > limits::BLOCK_BYTES {
         return Err(Reason::BlockBytes { limit: limits::BLOCK_BYTES, got: bytes });
     }
-    let got = transactions_root(&block.transactions);
+    let got = transactions::root(&block.transactions);
     if got != header.transactions_root {
         return Err(Reason::TransactionsRoot { expected: header.transactions_root, got });
     }

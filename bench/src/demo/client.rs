@@ -132,6 +132,7 @@ impl Client {
                 assigned_at_ms: 0,
                 output_us: 1,
                 proof_us: 1,
+                ping_us: 0,
             };
             own_verdict = Some(judge(&self.chain, &signers, &evidence, &self.key)?.verdict);
             verify = Some(began.elapsed());

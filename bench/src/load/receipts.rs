@@ -198,6 +198,7 @@ impl Maker {
             assigned_at_ms: 1,
             output_us: 1,
             proof_us: prove_us,
+            ping_us: 0,
         };
         Ok(Receipt { evidence, verdict: Verdict::Verified })
     }
@@ -230,6 +231,7 @@ mod tests {
             assigned_at_ms: 1,
             output_us: 0,
             proof_us: 0,
+            ping_us: 0,
         };
         let receipt = Receipt { evidence, verdict: Verdict::Absent };
         let bytes = receipt.encode();

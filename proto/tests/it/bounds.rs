@@ -4,8 +4,8 @@ use assay_proto::block::{Block, CommitCertificate, CommittedBlock};
 use assay_proto::challenge::{Challenge, ChallengeAnswer, Challenged};
 use assay_proto::genesis::{DeviceClass, Genesis, GenesisValidator, Parameters};
 use assay_proto::hold::{Release, ReleaseReason};
+use assay_proto::inclusion::{InclusionProof, Path};
 use assay_proto::job::{Job, Output, Proof, Tier};
-use assay_proto::record::RecordProof;
 use assay_proto::report::EpochReport;
 use assay_proto::scores::RevealScores;
 use assay_proto::subnet::{VoteParameter, WeighSubnets};
@@ -489,21 +489,42 @@ fn a_vote_names_a_number_of_the_rules() {
 }
 
 #[test]
-fn siblings_of_a_record_are_bounded_in_number_and_length() {
-    let proof = RecordProof {
-        key: vec![2; 33],
-        value: vec![1],
-        siblings: vec![[7; 32]; limits::SIBLINGS],
+fn siblings_are_bounded_in_number_and_length() {
+    let proof = |path| InclusionProof {
+        path,
         header: samples::header(),
         certificate: samples::committed().certificate,
     };
-    assert_eq!(RecordProof::decode(&proof.encode()), Ok(proof.clone()));
-    let many = RecordProof { siblings: vec![[7; 32]; limits::SIBLINGS + 1], ..proof.clone() };
-    assert!(matches!(refused(&many), ProtoError::TooMany { what: "siblings of a record", .. }));
-    let mut wire = wire::RecordProof::from(&proof);
-    wire.siblings[3].pop();
-    let error = RecordProof::decode(&wire.encode_to_vec()).unwrap_err();
-    assert!(matches!(error, ProtoError::Length { what: "sibling of a record", expected: 32, got: 31 }));
-    let long = RecordProof { value: vec![0; limits::RECORD_PROOF_BYTES], ..proof };
+    let record = |siblings| proof(Path::Record { key: vec![2; 33], value: vec![1], siblings });
+    let transaction = samples::committed().block.transactions.remove(0);
+    let place = |siblings| {
+        proof(Path::Transaction { transaction: transaction.clone(), index: 1, count: 2, siblings })
+    };
+    for (what, with) in [
+        ("siblings of a record", &record as &dyn Fn(Vec<[u8; 32]>) -> InclusionProof),
+        ("siblings of a transaction", &place),
+    ] {
+        let whole = with(vec![[7; 32]; limits::SIBLINGS]);
+        assert_eq!(InclusionProof::decode(&whole.encode()), Ok(whole.clone()));
+        match refused(&with(vec![[7; 32]; limits::SIBLINGS + 1])) {
+            ProtoError::TooMany { what: got, .. } => assert_eq!(got, what),
+            other => panic!("{other}"),
+        }
+        let mut wire = wire::InclusionProof::from(&whole);
+        match wire.path.as_mut().unwrap() {
+            wire::inclusion_proof::Path::Record(path) => path.siblings[3].pop(),
+            wire::inclusion_proof::Path::Transaction(path) => path.siblings[3].pop(),
+        };
+        let error = InclusionProof::decode(&wire.encode_to_vec()).unwrap_err();
+        assert!(matches!(error, ProtoError::Length { what: got, expected: 32, got: 31 } if got == what));
+        wire.path = None;
+        let error = InclusionProof::decode(&wire.encode_to_vec()).unwrap_err();
+        assert!(matches!(error, ProtoError::Missing { .. }), "{error}");
+    }
+    let long = proof(Path::Record {
+        key: vec![2; 33],
+        value: vec![0; limits::INCLUSION_PROOF_BYTES],
+        siblings: Vec::new(),
+    });
     assert!(matches!(refused(&long), ProtoError::TooLong { .. }));
 }

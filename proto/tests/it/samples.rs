@@ -1,8 +1,6 @@
 //! One valid value of every message.
 
-use assay_proto::block::{
-    Block, BlockHeader, CommitCertificate, CommitSignature, CommittedBlock, Precommit, transactions_root,
-};
+use assay_proto::block::{Block, BlockHeader, CommitCertificate, CommitSignature, CommittedBlock, Precommit};
 use assay_proto::challenge::{Challenge, ChallengeAnswer, Challenged, Outcome};
 use assay_proto::genesis::{DeviceClass, Genesis, GenesisAccount, GenesisValidator, Parameters};
 use assay_proto::hold::{Hold, Release, ReleaseReason};
@@ -60,6 +58,7 @@ pub fn receipt(verdict: Verdict) -> Receipt {
         assigned_at_ms: 1_700_000_000_000,
         output_us: 50,
         proof_us: 900,
+        ping_us: 70,
     };
     Receipt { evidence, verdict }
 }
@@ -157,7 +156,7 @@ pub fn header() -> BlockHeader {
         parent: BlockHash([1; 32]),
         time_ms: 1_700_000_000_000,
         proposer: key(3).public_key(),
-        transactions_root: transactions_root(&transactions),
+        transactions_root: assay_proto::transactions::root(&transactions),
         state_root: Root([2; 32]),
     }
 }

@@ -69,7 +69,7 @@ fn the_device_with_the_least_to_do_is_next() {
 #[test]
 fn two_devices_serve_and_both_are_named() {
     let Some((worker, accelerators)) = worker(&[0, 10]) else { return };
-    assert_eq!((worker.devices(), worker.turns()), (2, 2));
+    assert_eq!((worker.devices(), worker.lost(), worker.turns()), (2, 0, 2));
     let backend = worker.backend();
     assert!(backend.starts_with("cuda:0 emulated device 0, "), "{backend}");
     assert!(backend.contains("; cuda:10 emulated device 10, "), "{backend}");
@@ -105,7 +105,7 @@ fn a_job_whose_device_is_lost_is_answered_and_the_other_device_goes_on() {
     assert!(accelerators[1].gpu().is_some(), "the other device is not to blame");
     let backend = worker.backend();
     assert!(backend.starts_with("cuda:8 emulated device 8 was given up; cuda:10 "), "{backend}");
-    assert_eq!((worker.devices(), worker.turns()), (2, 1));
+    assert_eq!((worker.devices(), worker.lost(), worker.turns()), (2, 1, 1));
     answer(&worker, jobs);
     assert_eq!(worker.work(&WORK).expect("the other device"), WORK.reference());
 }
@@ -126,12 +126,12 @@ fn jobs_are_answered_when_all_devices_are_lost_and_works_are_not() {
     };
     assert!(matches!(refused, WorkerError::Failed(_)), "{refused:?}");
     assert!(accelerators.iter().all(|accelerator| accelerator.gpu().is_none()));
-    let (backend, turns) = (worker.backend(), worker.turns());
+    let (backend, lost, turns) = (worker.backend(), worker.lost(), worker.turns());
     assert_eq!(
         backend,
         "cpu (cuda:8 emulated device 8 was given up; cuda:11 emulated device 11 was given up)"
     );
-    assert_eq!(turns, 1);
+    assert_eq!((lost, turns), (2, 1));
     answer(&worker, 1);
     assert!(worker.work(&WORK).is_err(), "the processor signs nothing for a device");
 }

@@ -68,6 +68,9 @@ pub trait Application: Send + Sync + 'static {
     /// Bytes that another validator gossiped by [`crate::Engine::gossip`]; the receiver bounds and checks them.
     fn hear(&self, from: PublicKey, message: Vec<u8>);
 
+    /// Who gossiped what no validator passes on, once each time, since this was asked last.
+    fn blamed(&self) -> Vec<PublicKey>;
+
     /// Resolves when there is a reason for a block after the head.
     async fn wanted(&self);
 }

@@ -104,6 +104,17 @@ pub(crate) enum Part {
     Head { head: Height, earliest: Height, votes: Vec<SignedVote> },
 }
 
+impl Part {
+    /// Bytes that it takes, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Start(_) => size_of::<Start>(),
+            Self::Chunk { bytes, .. } | Self::Gossip(bytes) => bytes.len(),
+            Self::Head { votes, .. } => votes.len().saturating_mul(size_of::<SignedVote>()),
+        }
+    }
+}
+
 /// The beginning of a proposed block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Start {

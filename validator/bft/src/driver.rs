@@ -6,11 +6,12 @@
 //! a block is durable before the engine hears of it, a decision before the engine hears that it is
 //! ```
 
+mod conduct;
 mod connections;
 mod echo;
 mod watching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,10 +35,11 @@ use crate::context::{Address, Context, Height, Part, Start, ValidatorSet, Value}
 use crate::engine::{Mode, PeerLog, Settings, Status, Timeouts, is_signed_by};
 use crate::error::Error;
 use crate::evidence::equivocations;
-use crate::parts::{Streams, Whole, split};
+use crate::parts::{Nonsense, Streams, Whole, split};
 use crate::peers::key_of;
 use crate::signer::Verifier;
 use crate::signing_state::SigningState;
+use conduct::Conduct;
 use connections::Connections;
 use echo::Echo;
 
@@ -99,6 +101,7 @@ pub(crate) struct Driver {
     early: BTreeMap<PublicKey, Vec<Whole>>,
     heads: BTreeMap<PublicKey, PeerLog>,
     connections: Connections,
+    conduct: Conduct,
     echo: Echo,
     verifier: Verifier,
     /// Whether it does not heed what the others heard of its own key.
@@ -136,6 +139,7 @@ impl Driver {
             early: BTreeMap::new(),
             heads: BTreeMap::new(),
             connections: Connections::new(settings.peers.clone()),
+            conduct: Conduct::default(),
             echo: Echo::default(),
             verifier: Verifier { chain: settings.chain.clone() },
             deaf: settings.deaf,
@@ -403,6 +407,11 @@ impl Driver {
         message: StreamMessage<Part>,
     ) -> Result<Option<ProposedValue<Context>>, Error> {
         let StreamContent::Data(part) = message.content else { return Ok(None) };
+        let (now, bytes) = (Instant::now(), part.bytes());
+        // Heights are told by those too that are banned and needed.
+        if !self.conduct.admits(from, bytes, now) && !matches!(part, Part::Head { .. }) {
+            return Ok(None);
+        }
         let whole = match part {
             Part::Head { head, earliest, votes } => {
                 if let Some(told) = echo::of_key(&votes, &self.own, &self.verifier).filter(|_| !self.deaf) {
@@ -418,13 +427,17 @@ impl Driver {
                 return Ok(None);
             }
             part @ (Part::Start(_) | Part::Chunk { .. }) => {
-                self.streams.take(from, &message.stream_id.to_bytes(), part, self.head)
+                let taken = self.streams.take(from, &message.stream_id.to_bytes(), part, self.head);
+                taken.unwrap_or_else(|Nonsense| {
+                    self.conduct.blame(from, "a piece that no block has", now);
+                    None
+                })
             }
         };
         let Some(whole) = whole else { return Ok(None) };
         let height = ChainHeight::from(whole.start.height);
         if self.started == Some(height) && height == self.head.next() {
-            return self.judge(whole).await;
+            return self.judge(from, whole).await;
         }
         if height > self.head {
             let waiting = self.early.entry(from).or_default();
@@ -442,33 +455,40 @@ impl Driver {
     async fn judge_early(&mut self) -> Result<Vec<ProposedValue<Context>>, Error> {
         let next = self.head.next();
         let mut ripe = Vec::new();
-        for blocks in self.early.values_mut() {
-            let (now, later) = std::mem::take(blocks)
-                .into_iter()
-                .partition(|whole: &Whole| whole.start.height == next.into());
-            ripe.extend::<Vec<Whole>>(now);
+        for (from, blocks) in &mut self.early {
+            let (now, later): (Vec<Whole>, _) =
+                std::mem::take(blocks).into_iter().partition(|whole| whole.start.height == next.into());
+            ripe.extend(now.into_iter().map(|whole| (*from, whole)));
             *blocks = later;
         }
         let mut values = Vec::new();
-        for whole in ripe {
-            values.extend(self.judge(whole).await?);
+        for (from, whole) in ripe {
+            values.extend(self.judge(from, whole).await?);
         }
         Ok(values)
     }
 
-    /// What the application says about a block; nothing if its bytes are not those of the hash that came with it, since
-    /// anybody may have sent them.
-    async fn judge(&mut self, whole: Whole) -> Result<Option<ProposedValue<Context>>, Error> {
+    /// What the application says about a block that a peer sent; nothing if its bytes are not those of the hash that came with
+    /// it, since anybody may have sent them.
+    async fn judge(
+        &mut self,
+        from: PublicKey,
+        whole: Whole,
+    ) -> Result<Option<ProposedValue<Context>>, Error> {
         let Whole { start, bytes } = whole;
         let claimed = start.value.0;
         let verdict = self.blocking(move |app| app.validate(&bytes, true)).await?;
         let (hash, valid): (BlockHash, bool) = match verdict {
             Verdict::Valid(hash) => (hash, true),
             Verdict::Invalid(hash) => (hash, false),
-            Verdict::NoBlock => return Ok(None),
+            Verdict::NoBlock => {
+                self.conduct.blame(from, "what it calls a block is none", Instant::now());
+                return Ok(None);
+            }
         };
         if hash != claimed {
             tracing::warn!(%claimed, %hash, "the parts of a block are of another one");
+            self.conduct.blame(from, "a block that is not the one announced", Instant::now());
             return Ok(None);
         }
         let Start { height, round, valid_round, proposer, value, length: _ } = start;
@@ -524,8 +544,19 @@ impl Driver {
             });
         }
         if due {
-            self.connections.allow(self.application.known(), &self.own, channels).await;
+            let now = Instant::now();
+            for key in self.application.blamed() {
+                self.conduct.blame(key, "gossip that no validator passes on", now);
+            }
+            let known = self.application.known();
+            self.conduct.retain(|key| known.contains(key) || self.connections.is_configured(key));
+            let banned = self.dispensable(now);
+            self.connections.allow(known, &self.own, &banned, channels).await;
             self.connections.renew(channels).await;
+            self.status.send_if_modified(|status| {
+                let banned = self.conduct.banned(now).collect();
+                std::mem::replace(&mut status.banned, banned) != status.banned
+            });
         }
         if due || waits {
             let earliest = self.blocking(|app| app.earliest()).await?;
@@ -539,6 +570,19 @@ impl Driver {
 
     fn signing_state(&self) -> MutexGuard<'_, SigningState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those of the banned without whom the others can decide; in doubt one stays, whose votes are needed.
+    fn dispensable(&self, now: Instant) -> BTreeSet<PublicKey> {
+        let mut cut = BTreeSet::new();
+        for key in self.conduct.banned(now) {
+            cut.insert(key);
+            let counts = |key: &PublicKey| *key == self.own || self.connections.contains(key);
+            if !self.set.is_quorum(|key| counts(key) && !cut.contains(key)) {
+                cut.remove(&key);
+            }
+        }
+        cut
     }
 
     /// Whether more than two thirds of the power are connected, this validator included.

@@ -6,7 +6,7 @@
 //! A state that knows of no signature is believed only where the chain has no block yet, and one that knows less than the
 //! signatures of its key in the log is not believed at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,6 +109,8 @@ pub struct Status {
     pub signing: bool,
     /// Connected validators.
     pub peers: BTreeMap<PublicKey, PeerLog>,
+    /// Validators that are banned for what they sent.
+    pub banned: BTreeSet<PublicKey>,
     /// Round of the height in progress.
     pub round: u32,
     /// Rounds beyond the first of a height, since the start.

@@ -38,6 +38,10 @@ pub(crate) fn split(start: Start, bytes: &[u8]) -> impl Iterator<Item = Part> + 
     std::iter::once(Part::Start(start)).chain(chunks)
 }
 
+/// A part that no block has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Nonsense;
+
 /// The open streams of every peer, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Streams(BTreeMap<PublicKey, Vec<Stream>>);
@@ -51,11 +55,23 @@ struct Stream {
 
 impl Streams {
     /// Takes a part of a stream; the block, if this part completes it.
-    pub fn take(&mut self, from: PublicKey, name: &[u8], part: Part, head: ChainHeight) -> Option<Whole> {
-        if name.len() > NAME_BYTES || !fits(&part, head) {
-            tracing::debug!(%from, "a part of a block that is out of bounds");
-            return None;
+    ///
+    /// # Errors
+    /// If no honest node sends such a part, whatever it knows of the chain.
+    pub fn take(
+        &mut self,
+        from: PublicKey,
+        name: &[u8],
+        part: Part,
+        head: ChainHeight,
+    ) -> Result<Option<Whole>, Nonsense> {
+        if name.len() > NAME_BYTES || !is_of_a_block(&part) {
+            return Err(Nonsense);
         }
+        Ok(if is_near(&part, head) { self.put(from, name, part) } else { None })
+    }
+
+    fn put(&mut self, from: PublicKey, name: &[u8], part: Part) -> Option<Whole> {
         let streams = self.0.entry(from).or_default();
         let place = match streams.iter().position(|stream| stream.name == name) {
             Some(place) => place,
@@ -98,13 +114,20 @@ impl Stream {
     }
 }
 
+/// Whether a part is about one of the next heights, as far as it says.
+fn is_near(part: &Part, head: ChainHeight) -> bool {
+    match part {
+        Part::Start(start) => (1..=HEIGHTS_AHEAD).contains(&start.height.0.saturating_sub(head.0)),
+        _ => true,
+    }
+}
+
 /// Whether a part is within the bounds of any block.
-fn fits(part: &Part, head: ChainHeight) -> bool {
+fn is_of_a_block(part: &Part) -> bool {
     match part {
         Part::Start(start) => {
-            let ahead = start.height.0.saturating_sub(head.0);
             let length = usize::try_from(start.length).unwrap_or(usize::MAX);
-            (1..=HEIGHTS_AHEAD).contains(&ahead) && (1..=limits::BLOCK_BYTES).contains(&length)
+            (1..=limits::BLOCK_BYTES).contains(&length)
         }
         Part::Chunk { index, bytes } => {
             let index = usize::try_from(*index).unwrap_or(usize::MAX);
@@ -148,10 +171,10 @@ mod tests {
             let mut streams = Streams::default();
             let last = parts.pop().expect("the start");
             for part in parts {
-                assert_eq!(streams.take(A, b"s", part.clone(), HEAD), None);
-                assert_eq!(streams.take(A, b"s", part, HEAD), None, "twice");
+                assert_eq!(streams.take(A, b"s", part.clone(), HEAD), Ok(None));
+                assert_eq!(streams.take(A, b"s", part, HEAD), Ok(None), "twice");
             }
-            assert_eq!(streams.take(A, b"s", last, HEAD), Some(Whole { start, bytes }));
+            assert_eq!(streams.take(A, b"s", last, HEAD), Ok(Some(Whole { start, bytes })));
         }
     }
 
@@ -159,43 +182,50 @@ mod tests {
     fn streams_of_two_peers_under_one_name_are_two() {
         let mut streams = Streams::default();
         let other = PublicKey([2; 32]);
-        streams.take(A, b"s", Part::Start(start(7, 1)), HEAD);
-        assert_eq!(streams.take(other, b"s", Part::Chunk { index: 0, bytes: vec![9] }, HEAD), None);
-        assert!(streams.take(A, b"s", Part::Chunk { index: 0, bytes: vec![1] }, HEAD).is_some());
+        streams.take(A, b"s", Part::Start(start(7, 1)), HEAD).expect("a part");
+        assert_eq!(streams.take(other, b"s", Part::Chunk { index: 0, bytes: vec![9] }, HEAD), Ok(None));
+        assert!(
+            streams
+                .take(A, b"s", Part::Chunk { index: 0, bytes: vec![1] }, HEAD)
+                .is_ok_and(|whole| whole.is_some())
+        );
     }
 
     #[test]
     fn what_a_peer_makes_others_hold_is_bounded() {
         let mut streams = Streams::default();
         for name in 0..100_u8 {
-            streams.take(A, &[name], Part::Chunk { index: 0, bytes: vec![1] }, HEAD);
+            streams.take(A, &[name], Part::Chunk { index: 0, bytes: vec![1] }, HEAD).expect("a part");
         }
         assert_eq!(streams.0[&A].len(), STREAMS);
+        let (far, nonsense) = (Ok(None), Err(Nonsense));
         let refused = [
-            Part::Start(start(6, 1)),
-            Part::Start(start(7 + HEIGHTS_AHEAD, 1)),
-            Part::Start(start(7, 0)),
-            Part::Start(start(7, limits::BLOCK_BYTES + 1)),
-            Part::Chunk { index: 128, bytes: vec![1] },
-            Part::Chunk { index: 0, bytes: vec![0; CHUNK_BYTES + 1] },
-            Part::Chunk { index: 0, bytes: vec![] },
+            // Honest nodes are at other heights.
+            (Part::Start(start(6, 1)), far.clone()),
+            (Part::Start(start(7 + HEIGHTS_AHEAD, 1)), far),
+            (Part::Start(start(7, 0)), nonsense.clone()),
+            (Part::Start(start(7, limits::BLOCK_BYTES + 1)), nonsense.clone()),
+            (Part::Chunk { index: 128, bytes: vec![1] }, nonsense.clone()),
+            (Part::Chunk { index: 0, bytes: vec![0; CHUNK_BYTES + 1] }, nonsense.clone()),
+            (Part::Chunk { index: 0, bytes: vec![] }, nonsense.clone()),
         ];
         let mut streams = Streams::default();
-        for part in refused {
-            assert_eq!(streams.take(A, b"s", part, HEAD), None);
+        for (part, answer) in refused {
+            assert_eq!(streams.take(A, b"s", part, HEAD), answer);
             assert!(streams.0.is_empty());
         }
-        streams.take(A, &[0; NAME_BYTES + 1], Part::Start(start(7, 1)), HEAD);
+        let name = [0; NAME_BYTES + 1];
+        assert_eq!(streams.take(A, &name, Part::Start(start(7, 1)), HEAD), Err(Nonsense));
         assert!(streams.0.is_empty());
     }
 
     #[test]
     fn a_length_that_is_not_kept_gives_no_block_and_decided_heights_are_forgotten() {
         let mut streams = Streams::default();
-        streams.take(A, b"s", Part::Start(start(7, 2)), HEAD);
-        assert_eq!(streams.take(A, b"s", Part::Chunk { index: 0, bytes: vec![1] }, HEAD), None);
+        streams.take(A, b"s", Part::Start(start(7, 2)), HEAD).expect("a part");
+        assert_eq!(streams.take(A, b"s", Part::Chunk { index: 0, bytes: vec![1] }, HEAD), Ok(None));
         assert!(streams.0[&A].is_empty());
-        streams.take(A, b"t", Part::Start(start(7, 2)), HEAD);
+        streams.take(A, b"t", Part::Start(start(7, 2)), HEAD).expect("a part");
         streams.prune(ChainHeight(7));
         assert!(streams.0[&A].is_empty());
     }

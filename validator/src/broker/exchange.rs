@@ -17,8 +17,9 @@ use assay_proto::{ChainId, Envelope, JobId, Signed, limits, wire};
 use assay_verifier::proof::VerifyingKey;
 use assay_verifier::receipt::{Judgement, judge, open_output, open_proof};
 use assay_verifier::{Reason, describe};
-use tokio::time::{Instant, timeout_at};
-use tonic::transport::Endpoint;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::transport::{Channel, Endpoint};
 
 use super::Event;
 use super::assignment::Candidate;
@@ -86,6 +87,7 @@ impl Assignment {
             assigned_at_ms: self.assigned_at_ms,
             output_us: 0,
             proof_us: 0,
+            ping_us: 0,
         }
     }
 
@@ -100,6 +102,7 @@ impl Assignment {
         let mut client = MinerClient::new(channel)
             .max_decoding_message_size(ANSWER_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES);
+        let pong = self.ping(client.clone());
         let request = wire::ExecuteRequest {
             job: Some(self.job.envelope().into()),
             chain_id: self.chain.as_str().to_owned(),
@@ -120,6 +123,7 @@ impl Assignment {
             return Err(Stop::Miner("it sent no proof".to_owned()));
         };
         let proof = self.arrived(proof)?;
+        evidence.ping_us = pong.borrow().unwrap_or(0).min(proof.at_us);
         let (chain, id, signers, envelope) =
             (self.chain.clone(), self.id, self.candidate.signers.clone(), proof.envelope.clone());
         blocking(move || open_proof(&chain, id, &signers, &envelope)).await?.map_err(not_evidence)?;
@@ -127,6 +131,24 @@ impl Assignment {
         pass_on(Event::Proof(proof.envelope.clone()));
         evidence.proof = Some(proof.envelope);
         Ok(())
+    }
+
+    /// Pings the miner beside the job: how long it took, once it answers.
+    fn ping(&self, mut client: MinerClient<Channel>) -> watch::Receiver<Option<u64>> {
+        let (told, pong) = watch::channel(None);
+        let (began, until) = (Instant::now(), self.connect_timeout);
+        tokio::spawn(async move {
+            tokio::select! {
+                answer = client.ping(wire::PingRequest {}) => {
+                    let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
+                    told.send_replace(answer.is_ok().then_some(us));
+                }
+                // Nobody waits any more.
+                () = told.closed() => {}
+                () = sleep(until) => {}
+            }
+        });
+        pong
     }
 
     /// Takes the output in as evidence; stops there if it decides the verdict by itself.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use assay_proto::block::CommittedBlock;
+use assay_proto::inclusion::{InclusionProof, Path};
 use assay_proto::limits::LOCKS;
-use assay_proto::record::RecordProof;
 use assay_proto::transaction::{Devices, Purpose};
 use assay_proto::wire::ledger_server::Ledger as LedgerRpc;
-use assay_proto::{Envelope, Epoch, Height, PublicKey, wire};
+use assay_proto::{Envelope, Epoch, Height, PublicKey, transactions, wire};
 use assay_verifier::challenge::Availability;
 use assay_verifier::export;
 use assay_verifier::locks::Locked;
@@ -168,9 +169,29 @@ impl LedgerRpc for Ledger {
             let committed =
                 application.store().block(state.head().height)?.ok_or(Error::NotFound("block"))?;
             let (header, certificate) = (committed.block.header, committed.certificate);
-            Ok(RecordProof { key, value: record.value(), siblings, header, certificate })
+            let path = Path::Record { key, value: record.value(), siblings };
+            Ok(InclusionProof { path, header, certificate })
         });
         Ok(Response::new(wire::ProveRecordResponse { proof: Some((&proof.await?).into()) }))
+    }
+
+    async fn prove_transaction(
+        &self,
+        request: Request<wire::ProveTransactionRequest>,
+    ) -> Result<Response<wire::ProveTransactionResponse>, Status> {
+        let _call = self.context.enter(&request)?;
+        let (application, request) = (self.application(), request.into_inner());
+        let proof = blocking(move || {
+            let CommittedBlock { block, certificate } = application.block(Height(request.height))?;
+            let (index, missing) = (request.index, || Error::NotFound("transaction"));
+            let place = usize::try_from(index).map_err(|_| missing())?;
+            let siblings = transactions::siblings(&block.transactions, place).ok_or_else(missing)?;
+            let count = u32::try_from(block.transactions.len()).unwrap_or(u32::MAX);
+            let transaction = block.transactions.into_iter().nth(place).ok_or_else(missing)?;
+            let path = Path::Transaction { transaction, index, count, siblings };
+            Ok(InclusionProof { path, header: block.header, certificate })
+        });
+        Ok(Response::new(wire::ProveTransactionResponse { proof: Some((&proof.await?).into()) }))
     }
 
     type ExportStream = Messages<wire::ExportResponse>;

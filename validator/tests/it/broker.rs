@@ -64,6 +64,26 @@ async fn an_honest_answer_is_passed_on_verified_paid_and_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ping_goes_with_the_job_and_its_answer_counts_if_it_comes_before_the_proof() {
+    for behaviour in [Behaviour::ProofAfter(Duration::from_millis(300)), Behaviour::NoPing] {
+        let chain = Chain::new();
+        let node = chain.start().await;
+        let mut calls = Calls::to(node.local_addr()).await;
+        let _miners = calls.set_up(&chain, &[behaviour]).await;
+        let job = chain.job(1);
+        let events = calls.infer(&job).await.expect("events");
+        assert_eq!(names(&events), ["assigned 1", "output", "proof", "committed"]);
+        let receipts = calls.receipts(job.id(chain.chain_id())).await;
+        let Evidence { ping_us, proof_us, .. } = receipts[0].2.evidence;
+        match behaviour {
+            Behaviour::NoPing => assert_eq!(ping_us, 0),
+            _ => assert!(0 < ping_us && ping_us < 200_000 && 300_000 <= proof_us, "{ping_us} of {proof_us}"),
+        }
+        node.shutdown().await.expect("stops");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_miner_is_absent() {
     let (events, verdicts, detail) = one_attempt(Behaviour::Silent, 50).await;
     assert_eq!(events, ["assigned 1", "attempt failed: Absent", FAILED]);
@@ -489,6 +509,7 @@ fn unanswered(job: &Signed<Job>, miner: PublicKey) -> Receipt {
         assigned_at_ms: 1,
         output_us: 0,
         proof_us: 0,
+        ping_us: 0,
     };
     Receipt { evidence, verdict: Verdict::Absent }
 }

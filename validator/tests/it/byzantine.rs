@@ -6,6 +6,7 @@
 mod bad_proof;
 mod double_proposal;
 mod double_vote;
+mod flood;
 mod forged_certificate;
 mod garbage;
 mod replay;
@@ -149,6 +150,10 @@ impl Agreed for Liar {
 
     fn accuse(&self, evidence: Equivocation) -> Result<(), Fault> {
         self.honest.accuse(evidence)
+    }
+
+    fn blamed(&self) -> Vec<PublicKey> {
+        self.honest.blamed()
     }
 
     fn hear(&self, from: PublicKey, message: Vec<u8>) {

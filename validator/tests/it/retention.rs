@@ -42,6 +42,7 @@ fn log_receipt(chain: &Chain, application: &Application, nonce: u64) -> JobId {
         assigned_at_ms: 1,
         output_us: 0,
         proof_us: 0,
+        ping_us: 0,
     };
     let _wait = application.log_receipt(&id, Receipt { evidence, verdict: Verdict::Absent }).expect("kept");
     decide(chain, application);

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use assay_proto::block::CommittedBlock;
 use assay_proto::genesis::Parameters;
-use assay_proto::record::RecordProof;
+use assay_proto::inclusion::InclusionProof;
 use assay_proto::transaction::{Body, Lock, Purpose, RegisterMiner, Transfer};
 use assay_proto::wire::infer_response::Event;
 use assay_proto::wire::ledger_client::LedgerClient;
 use assay_proto::{Epoch, Height, ModelId, PublicKey, wire};
 use assay_validator::{Config, Error, Node};
 use assay_verifier::audit::audit;
-use assay_verifier::inclusion;
+use assay_verifier::inclusion::{self, Included, Trusted};
 use assay_verifier::state::{Kind, Record};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};
@@ -285,9 +285,23 @@ async fn what_is_locked_is_shown_and_every_record_is_proven() {
     assert_eq!((shown.locks[0].validator.len(), shown.locks[1].validator.len()), (32, 0));
 
     let answer = calls.ledger.prove_record(request(account)).await.expect("a proof").into_inner();
-    let proof = RecordProof::try_from(answer.proof.expect("a proof")).expect("well formed");
-    let record = inclusion::verify(&chain.genesis, &proof).expect("it holds");
-    assert!(matches!(record, Record::Account(key, account) if key == own && account.balance == BALANCE - 35));
+    let trusted = Trusted::of_genesis(&chain.genesis).expect("its validators");
+    let verified = |proof: Option<wire::InclusionProof>| {
+        let proof = InclusionProof::try_from(proof.expect("a proof")).expect("well formed");
+        inclusion::verify(&chain.genesis, &trusted, &proof).expect("it holds")
+    };
+    let Included::Record(record) = verified(answer.proof) else { panic!("no record") };
+    assert!(
+        matches!(*record, Record::Account(key, account) if key == own && account.balance == BALANCE - 35)
+    );
+    let place = |height, index| wire::ProveTransactionRequest { height, index };
+    let answer = calls.ledger.prove_transaction(place(2, 0)).await.expect("a proof").into_inner();
+    let Included::Transaction(shown) = verified(answer.proof) else { panic!("no transaction") };
+    assert_eq!((shown.signer(), shown.value().nonce), (own, 2));
+    for (height, index) in [(0, 0), (2, 1), (2, u32::MAX), (99, 0)] {
+        let answer = calls.ledger.prove_transaction(place(height, index)).await;
+        assert_eq!(refused(answer).0, Code::NotFound, "{height} {index}");
+    }
     for unknown in [Kind::Miner.key(&own.0), vec![], vec![0]] {
         assert_eq!(refused(calls.ledger.prove_record(request(unknown)).await).0, Code::NotFound);
     }

@@ -54,6 +54,7 @@ fn receipt(chain: &Chain, miner: PublicKey) -> (JobId, Receipt) {
         assigned_at_ms: 1,
         output_us: 0,
         proof_us: 0,
+        ping_us: 0,
     };
     (job.id(chain.chain_id()), Receipt { evidence, verdict: Verdict::Absent })
 }

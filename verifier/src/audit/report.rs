@@ -219,6 +219,10 @@ fn accepted(report: &AuditReport) -> Value {
             "reputation_ppm": total.reputation_ppm,
             "earned": total.earned,
         })).collect::<Vec<_>>(),
+        "voters": report.voters.iter().map(|voter| json!({
+            "validator": voter.public_key.to_string(),
+            "power": voter.power,
+        })).collect::<Vec<_>>(),
         "epochs": report.epochs.iter().map(epoch_json).collect::<Vec<_>>(),
     })
 }

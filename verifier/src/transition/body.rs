@@ -185,7 +185,8 @@ fn remove_validator(state: &mut State, offence: Offence) -> Result<(), Reason> {
     if state.offenders.contains_key(&validator) {
         return Err(Reason::OffenderKnown(validator));
     }
-    if !state.validators().contains(&validator) {
+    // Who left answers for what it signed as long as base units are bound to it, those on their way back included.
+    if !state.validators().contains(&validator) && !locks::has_stake(state, validator) {
         return Err(Reason::NotValidator(validator));
     }
     if offence >= height {

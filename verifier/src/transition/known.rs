@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Whether it does depends on nothing else, so remembering it saves time and decides nothing; where a state holds another
-//! key, the receipt is judged again. Deciding a block forgets its receipts; the oldest are forgotten first beyond a
-//! number and beyond a size.
+//! key, the receipt is judged again. Deciding a block forgets what can be in no later one; the oldest are forgotten first
+//! beyond a number and beyond a size.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,6 +85,15 @@ impl Known {
         self.entries.len()
     }
 
+    /// Forgets what can be in no block any more, given the last nonce of a signer: what was decided, and what was judged while
+    /// it was.
+    pub(crate) fn forget_used(&mut self, last: impl Fn(&PublicKey) -> u64) {
+        let used = |entry: &Entry| entry.nonce <= last(&entry.signer);
+        let gone: Vec<Name> =
+            self.entries.iter().filter(|(_, entry)| used(entry)).map(|(name, _)| *name).collect();
+        gone.iter().for_each(|name| self.forget(name));
+    }
+
     /// Forgets a transaction.
     pub(crate) fn forget(&mut self, name: &Name) {
         if let Some(entry) = self.entries.remove(name) {
@@ -126,6 +135,7 @@ mod tests {
             assigned_at_ms: 0,
             output_us: 0,
             proof_us: 0,
+            ping_us: 0,
         };
         let receipt = Receipt { evidence, verdict: Verdict::Absent };
         let judgement = Ok(Judgement { verdict: says, cause: None });
@@ -154,6 +164,18 @@ mod tests {
         known.forget(&name(limits::KNOWN + 1));
         known.forget(&name(limits::KNOWN + 1));
         assert_eq!((known.entries.len(), known.order.len(), known.bytes), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_can_be_in_no_block_any_more_is_forgotten() {
+        let mut known = Known::default();
+        for nonce in 1..=5 {
+            known.note(name(nonce), &prepared(nonce as u64, Verdict::Absent), 100);
+        }
+        known.forget_used(|_| 3);
+        assert!((1..=3).all(|number| known.recall(&name(number)).is_none()));
+        assert!((4..=5).all(|number| known.recall(&name(number)).is_some()));
+        assert_eq!((known.order.len(), known.bytes), (2, 600));
     }
 
     #[test]

@@ -248,6 +248,38 @@ fn who_stakes_enough_on_its_own_key_is_a_validator_from_the_announced_block_unti
     assert_eq!((power(&world, key), world.state.validators().total()), (None, 10));
 }
 
+/// A client that was a validator by its own stake, which is on its way back.
+fn left() -> World {
+    let mut world = staked();
+    let own = Purpose::Stake(client(0).public_key());
+    world.commit(vec![world.lock(&client(0), own, 3 << 16)]);
+    world.advance(12);
+    world.commit(vec![world.unlock(&client(0), own, 3 << 16)]);
+    world.advance(21);
+    assert!(!world.state.validators().contains(&client(0).public_key()));
+    assert_eq!(world.locked(&client(0), own), (0, 3 << 16));
+    world
+}
+
+#[test]
+fn who_left_answers_for_what_it_signed_as_long_as_its_stake_is_on_its_way_back() {
+    let mut world = left();
+    let (key, own) = (client(0).public_key(), Purpose::Stake(client(0).public_key()));
+    let evidence = world.next(&client(1), world.equivocation(&client(0), assay_proto::Height(12)));
+    let burned = world.state.supply().burned;
+    world.commit(vec![evidence]);
+    let rest = world.locked(&client(0), own).1;
+    assert!(rest < 3 << 16);
+    assert_eq!(world.state.supply().burned - burned, (3 << 16) - rest);
+    assert!(world.state.offenders().any(|(offender, _)| *offender == key));
+    // Once it is released nothing is left to answer with.
+    let mut late = left();
+    late.advance(26);
+    assert_eq!(late.locked(&client(0), own), (0, 0));
+    let reason = late.refusal(late.next(&client(1), late.equivocation(&client(0), assay_proto::Height(12))));
+    assert!(matches!(reason, Reason::NotValidator(other) if other == key), "{reason}");
+}
+
 #[test]
 fn of_more_keys_than_there_is_room_for_those_with_the_most_stake_are_validators() {
     let mut genesis = genesis();

@@ -271,6 +271,11 @@ fn outcomes_are_printed_with_their_exit_status() {
     assert!(text.ends_with("audit: accepted\n"));
     let value: serde_json::Value = serde_json::from_str(&render_json(&accepted)).unwrap();
     assert_eq!((&value["verdict"], &value["height"]), (&"accepted".into(), &12.into()));
+    let voters = value["voters"].as_array().unwrap();
+    assert_eq!(voters.len(), lived().state.voters().iter().count());
+    let powers =
+        |rows: &[serde_json::Value]| rows.iter().map(|row| row["power"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(powers(voters), lived().state.voters().total());
     // The liar of epoch 1 has neither work nor reputation in epoch 2.
     let rows = |epoch: usize| value["epochs"][epoch]["miners"].as_array().unwrap().len();
     assert_eq!((rows(0), rows(1)), (3, 2));

@@ -62,6 +62,7 @@ fn answered(
         proof: Some(proof),
         output_us: 100,
         proof_us: 500,
+        ping_us: 0,
         elapsed_us: 0,
     }
 }

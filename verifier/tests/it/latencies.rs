@@ -32,10 +32,12 @@ struct Clocks {
     miner: u8,
     total_us: u64,
     claim_us: u64,
+    ping_us: u64,
 }
 
+/// With a ping that took a quarter of the total: as much as the whole may be the network's.
 fn clocks(validator: u8, miner: u8, total_us: u64, claim_us: u64) -> Clocks {
-    Clocks { validator, miner, total_us, claim_us }
+    Clocks { validator, miner, total_us, claim_us, ping_us: total_us.div_ceil(4) }
 }
 
 /// A verified receipt of the job with a nonce.
@@ -43,7 +45,9 @@ fn receipt(world: &World, nonce: u64, clocks: &Clocks) -> Body {
     let job = Job { deadline_ms: DEADLINE_MS, ..plain_job(nonce) };
     let job = client(0).sign(&world.chain, job);
     let (proof_us, elapsed_us) = (clocks.total_us, clocks.claim_us);
-    let attempt = Attempt { output_us: 1, proof_us, elapsed_us, ..world.attempt(job, miner(clocks.miner)) };
+    let ping_us = clocks.ping_us;
+    let attempt =
+        Attempt { output_us: 1, proof_us, ping_us, elapsed_us, ..world.attempt(job, miner(clocks.miner)) };
     Body::Receipt(Box::new(world.receipt(&attempt, Verdict::Verified)))
 }
 
@@ -89,7 +93,8 @@ fn scores(world: &World, n: u8) -> Vec<(PublicKey, u16)> {
 
 #[test]
 fn what_counts_is_the_total_less_a_bounded_part_of_the_network() {
-    let of = |total, claim| counted_us(&Parameters { latency_network_us: 300, ..parameters() }, total, claim);
+    let parameters = Parameters { latency_network_us: 300, ..parameters() };
+    let of = |total, claim| counted_us(&parameters, total, claim, total);
     // Silent; honest; too little; nothing of the network's; above the total.
     assert_eq!(
         [of(2000, 0), of(2000, 1800), of(2000, 1), of(2000, 2000), of(2000, 9000)],
@@ -97,15 +102,24 @@ fn what_counts_is_the_total_less_a_bounded_part_of_the_network() {
     );
     assert_eq!([of(200, 1), of(1, 1), of(u64::MAX, 1), of(1, u64::MAX)], [1, 1, u64::MAX - 300, 1]);
     assert_eq!(of(u64::MAX, u64::MAX), u64::MAX);
+    // No more than four times what a ping took; nothing without one.
+    let pinged = |ping| counted_us(&parameters, 2000, 1800, ping);
+    assert_eq!(
+        [pinged(0), pinged(1), pinged(49), pinged(50), pinged(u64::MAX)],
+        [2000, 1996, 1804, 1800, 1800]
+    );
+    assert_eq!(counted_us(&parameters, 2000, 1, 10), 1960);
 }
 
 proptest! {
     #[test]
     fn what_counts_is_between_claim_and_total_and_near_the_total(
-        total in 1_u64.., claim: u64, network_us in 0..=LATENCY_NETWORK_US,
+        total in 1_u64.., claim: u64, ping: u64, network_us in 0..=LATENCY_NETWORK_US,
     ) {
-        let counted = counted_us(&Parameters { latency_network_us: network_us, ..parameters() }, total, claim);
+        let parameters = Parameters { latency_network_us: network_us, ..parameters() };
+        let counted = counted_us(&parameters, total, claim, ping);
         prop_assert!(counted <= total && total - counted <= network_us);
+        prop_assert!(u128::from(total - counted) <= 4 * u128::from(ping));
         prop_assert!(counted >= claim.min(total));
     }
 
@@ -144,6 +158,16 @@ fn a_miner_that_claims_too_little_gains_the_networks_part_and_no_more() {
     assert_eq!(found(&[clocks(0, 0, 2000, 0)]), (2000, 1, 500_000));
     assert_eq!(found(&[clocks(0, 0, 2000, 1900)]), (1900, 1, 526_315));
     assert_eq!(found(&[clocks(0, 0, 2000, 1)]), (1700, 1, 588_235));
+}
+
+#[test]
+fn a_ping_that_was_not_answered_leaves_the_network_nothing_and_one_that_was_its_round_trips() {
+    let with = |ping_us| found(&[Clocks { ping_us, ..clocks(0, 0, 2000, 1750) }]).0;
+    assert_eq!([with(0), with(10), with(60), with(63), with(2000)], [2000, 1960, 1760, 1750, 1750]);
+    let world = world(NETWORK_US);
+    let late = Clocks { ping_us: 2001, ..clocks(0, 0, 2000, 1750) };
+    let refusal = world.refusal(receipts(&world, &[late]).remove(0));
+    assert!(matches!(refusal, Reason::Timings(_)), "{refusal}");
 }
 
 #[test]
@@ -244,9 +268,9 @@ fn a_subnet_has_its_own_bound_and_its_own_latencies() {
             two(|parameters| parameters.latency_network_us = chain, vec![number("latency_network_us", own)]);
         world.commit(vec![serve(&world, &miner(0), &[MODEL, OTHER])]);
         world.advance(5);
-        let root =
-            Attempt { proof_us: 2000, elapsed_us: 1, ..world.attempt(world.job(&client(0), 1), miner(0)) };
-        let there = Attempt { elapsed_us: 1, ..answer(&world, 2, 0, 1800) };
+        let job = world.job(&client(0), 1);
+        let root = Attempt { proof_us: 2000, ping_us: 500, elapsed_us: 1, ..world.attempt(job, miner(0)) };
+        let there = Attempt { ping_us: 500, elapsed_us: 1, ..answer(&world, 2, 0, 1800) };
         let receipts = [(root, 1), (there, 2)];
         let receipts = receipts
             .map(|(own, offset)| world.signed_receipt(world.receipt(&own, Verdict::Verified), offset));

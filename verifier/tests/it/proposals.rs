@@ -95,19 +95,23 @@ fn a_mempool_is_told_what_a_proposer_would_drop() {
 
 #[test]
 fn receipts_are_remembered_until_their_block_is_decided() {
-    let world = World::ready();
+    let mut world = World::ready();
     let receipts = world.verified(&[(1, 0, 500), (2, 1, 500)]);
     let block = world.propose(&receipts).block;
     assert_eq!((world.keys.remembered(), block.transactions.len()), (2, 2));
     assert!(apply(&world.state, &block, &world.keys).is_ok());
     assert_eq!(world.keys.remembered(), 2);
-    world.keys.forget(&world.chain, &block.transactions[1..]);
+    world.keys.forget(&world.chain, &block.transactions[1]);
     assert_eq!(world.keys.remembered(), 1);
     // Forgotten is not refused.
     assert!(apply(&world.state, &block, &world.keys).is_ok());
     // Another chain names other transactions.
-    world.keys.forget(&ChainId::new("test-other").unwrap(), &block.transactions);
+    world.keys.forget(&ChainId::new("test-other").unwrap(), &block.transactions[0]);
     assert_eq!(world.keys.remembered(), 2);
+    // Of the signer's two, one is decided; what is judged while it is, is forgotten with the next block.
+    world.commit(vec![receipts[0].clone()]);
+    world.keys.forget_used(&world.state);
+    assert_eq!(world.keys.remembered(), 1);
 }
 
 #[test]

@@ -446,7 +446,7 @@ fn what_is_remembered_of_a_receipt_stands_for_that_very_transaction_only() {
         let mut transactions = block.transactions.clone();
         spoil(&mut transactions[0]);
         let mut other = block.clone();
-        other.header.transactions_root = assay_proto::block::transactions_root(&transactions);
+        other.header.transactions_root = assay_proto::transactions::root(&transactions);
         other.transactions = transactions;
         let rejection = apply(&world.state, &other, &keys).expect_err("signed by nobody");
         assert!(matches!(*rejection.reason, Reason::Transaction(_)), "{rejection:?}");
@@ -454,7 +454,7 @@ fn what_is_remembered_of_a_receipt_stands_for_that_very_transaction_only() {
     // It counts once, however well it is remembered.
     let twice = vec![block.transactions[0].clone(), block.transactions[0].clone()];
     let mut other = block.clone();
-    other.header.transactions_root = assay_proto::block::transactions_root(&twice);
+    other.header.transactions_root = assay_proto::transactions::root(&twice);
     other.transactions = twice;
     let rejection = apply(&world.state, &other, &keys).expect_err("a nonce counts once");
     assert!(matches!(*rejection.reason, Reason::Nonce { .. }), "{rejection:?}");

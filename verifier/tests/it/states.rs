@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use assay_proto::inclusion::{InclusionProof, Path};
 use assay_proto::receipt::Verdict;
-use assay_proto::record::RecordProof;
 use assay_proto::scores::CommitScores;
 use assay_proto::subnet::VoteParameter;
 use assay_proto::transaction::{Body, Lock, Purpose};
-use assay_proto::{Canonical, Commitment, Epoch, Height, SubnetId};
+use assay_proto::{Canonical, Commitment, Epoch, Height, ProtoError, Signature, SubnetId, transactions};
 use assay_verifier::Reason;
-use assay_verifier::inclusion::{InclusionError, verify};
+use assay_verifier::inclusion::{Included, InclusionError, Trusted, verify};
 use assay_verifier::state::{Record, RecordError, State};
 use proptest::prelude::*;
 
@@ -202,15 +202,37 @@ fn a_genesis_state_holds_its_balances() {
 }
 
 /// The proof of a record after the last block.
-fn proof(world: &World, key: Vec<u8>) -> RecordProof {
+fn proof(world: &World, key: Vec<u8>) -> InclusionProof {
     let committed = world.blocks.last().unwrap();
-    RecordProof {
-        value: world.state.record(&key).unwrap().value(),
-        siblings: world.state.siblings(&key).unwrap(),
-        key,
+    InclusionProof {
+        path: Path::Record {
+            value: world.state.record(&key).unwrap().value(),
+            siblings: world.state.siblings(&key).unwrap(),
+            key,
+        },
         header: committed.block.header.clone(),
         certificate: committed.certificate.clone(),
     }
+}
+
+/// The proof of a transaction of a block.
+fn place(world: &World, height: usize, index: usize) -> InclusionProof {
+    let committed = &world.blocks[height - 1];
+    let all = &committed.block.transactions;
+    InclusionProof {
+        path: Path::Transaction {
+            transaction: all[index].clone(),
+            index: u32::try_from(index).unwrap(),
+            count: u32::try_from(all.len()).unwrap(),
+            siblings: transactions::siblings(all, index).unwrap(),
+        },
+        header: committed.block.header.clone(),
+        certificate: committed.certificate.clone(),
+    }
+}
+
+fn shown(proof: &InclusionProof) -> Result<Included, InclusionError> {
+    verify(&genesis(), &Trusted::of_genesis(&genesis())?, proof)
 }
 
 #[test]
@@ -219,8 +241,8 @@ fn every_committed_record_can_be_shown_to_somebody_who_has_the_genesis_alone() {
     for record in world.state.records() {
         if record.is_committed() {
             let proof = proof(&world, record.key());
-            assert_eq!(RecordProof::decode(&proof.encode()), Ok(proof.clone()));
-            assert_eq!(verify(&genesis(), &proof).unwrap(), record);
+            assert_eq!(InclusionProof::decode(&proof.encode()), Ok(proof.clone()));
+            assert_eq!(shown(&proof).unwrap(), Included::Record(Box::new(record)));
         } else {
             assert_eq!(world.state.siblings(&record.key()), None);
         }
@@ -228,35 +250,110 @@ fn every_committed_record_can_be_shown_to_somebody_who_has_the_genesis_alone() {
 }
 
 #[test]
-fn no_bit_of_a_proof_of_a_record_may_change() {
+fn every_transaction_can_be_shown_to_somebody_who_has_the_genesis_alone() {
     let world = lived();
-    let bytes = proof(&world, assay_verifier::state::Kind::Account.key(&client(0).public_key().0)).encode();
-    for at in 0..bytes.len() * 8 {
-        let mut changed = bytes.clone();
-        changed[at / 8] ^= 1 << (at % 8);
-        let Ok(proof) = RecordProof::decode(&changed) else { continue };
-        assert!(verify(&genesis(), &proof).is_err(), "bit {at}");
+    let mut count = 0;
+    for (height, committed) in (1..).zip(&world.blocks) {
+        for (index, transaction) in committed.block.transactions.iter().enumerate() {
+            let proof = place(&world, height, index);
+            assert_eq!(InclusionProof::decode(&proof.encode()), Ok(proof.clone()));
+            match shown(&proof).unwrap() {
+                Included::Transaction(shown) => assert_eq!(shown.envelope(), transaction),
+                Included::Record(record) => panic!("{record:?}"),
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 12, "{count}");
+}
+
+#[test]
+fn no_bit_of_a_proof_may_change() {
+    let world = lived();
+    let account = assay_verifier::state::Kind::Account.key(&client(0).public_key().0);
+    let several = world.blocks.iter().position(|entry| entry.block.transactions.len() == 3).unwrap();
+    for bytes in [proof(&world, account).encode(), place(&world, several + 1, 1).encode()] {
+        for at in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[at / 8] ^= 1 << (at % 8);
+            let Ok(proof) = InclusionProof::decode(&changed) else { continue };
+            assert!(shown(&proof).is_err(), "bit {at}");
+        }
     }
 }
 
 #[test]
-fn a_proof_of_a_record_needs_its_chain_and_enough_signatures() {
+fn a_proof_needs_its_chain_and_enough_signatures() {
     let world = lived();
-    let whole = proof(&world, vec![1]);
-    let mut few = whole.clone();
-    few.certificate.signatures.truncate(1);
-    assert!(matches!(verify(&genesis(), &few), Err(InclusionError::Proof(Reason::CertificatePower { .. }))));
+    let trusted = Trusted::of_genesis(&genesis()).unwrap();
+    for whole in [proof(&world, vec![1]), place(&world, 1, 0)] {
+        let mut few = whole.clone();
+        few.certificate.signatures.truncate(1);
+        assert!(matches!(shown(&few), Err(InclusionError::Proof(Reason::CertificatePower { .. }))));
+        let mut other = genesis();
+        other.chain_id = assay_proto::ChainId::new("test-other").unwrap();
+        let error = verify(&other, &trusted, &whole);
+        assert!(matches!(error, Err(InclusionError::Proof(Reason::Chain { .. }))));
+    }
+    let mut whole = proof(&world, vec![1]);
     let mut other = genesis();
     other.time_ms += 1;
-    assert!(matches!(verify(&other, &whole), Err(InclusionError::Proof(Reason::StateRoot { .. }))));
-    other.chain_id = assay_proto::ChainId::new("test-other").unwrap();
-    assert!(matches!(verify(&other, &whole), Err(InclusionError::Proof(Reason::Chain { .. }))));
+    let error = verify(&other, &trusted, &whole);
+    assert!(matches!(error, Err(InclusionError::Proof(Reason::StateRoot { .. }))));
+    let Path::Record { siblings, .. } = &mut whole.path else { panic!("a record") };
+    *siblings = vec![[0; 32]; 257];
+    assert!(matches!(shown(&whole), Err(InclusionError::Depth)));
+}
+
+#[test]
+fn a_transaction_is_shown_at_its_place_and_as_it_was_signed() {
+    let world = lived();
+    let whole = place(&world, 1, 0);
+    let with = |change: &dyn Fn(&mut assay_proto::Envelope, &mut u32, &mut u32)| {
+        let mut proof = whole.clone();
+        let Path::Transaction { transaction, index, count, .. } = &mut proof.path else { panic!("one") };
+        change(transaction, index, count);
+        shown(&proof)
+    };
+    let count = u32::try_from(world.blocks[0].block.transactions.len()).unwrap();
+    assert!(count > 1);
+    assert!(matches!(with(&|_, index, _| *index = count), Err(InclusionError::Path { .. })));
+    let root = |error| matches!(error, Err(InclusionError::Proof(Reason::TransactionsRoot { .. })));
+    assert!(root(with(&|_, index, _| *index ^= 1)));
+    assert!(root(with(&|transaction, _, _| transaction.signature = Signature([1; 64]))));
+
+    // Validators that commit what nobody signed: the tree has it, and it is not taken all the same.
+    let mut world = lived();
+    let committed = world.blocks.last_mut().unwrap();
+    committed.block.transactions[0].signature = Signature([1; 64]);
+    committed.block.header.transactions_root = transactions::root(&committed.block.transactions);
+    let block = committed.block.clone();
+    world.blocks.last_mut().unwrap().certificate = world.certificate(&block, &[0, 1]);
+    let height = world.blocks.len();
+    let error = shown(&place(&world, height, 0));
+    assert!(matches!(error, Err(InclusionError::Transaction(ProtoError::Signature { .. }))), "{error:?}");
+}
+
+#[test]
+fn where_stake_votes_the_validators_of_an_audit_are_trusted_and_those_of_the_genesis_are_not() {
+    let mut world = World::ready();
+    world.commit(vec![]);
+    let whole = proof(&world, vec![1]);
     let mut staked = genesis();
     staked.parameters.stake_per_power = 1 << 16;
-    assert!(matches!(verify(&staked, &whole), Err(InclusionError::StakeVotes)));
-    let mut deep = whole;
-    deep.siblings = vec![[0; 32]; 257];
-    assert!(matches!(verify(&genesis(), &deep), Err(InclusionError::Depth)));
+    assert!(matches!(Trusted::of_genesis(&staked), Err(InclusionError::StakeVotes)));
+    let voter = |(public_key, power)| assay_proto::genesis::GenesisValidator { public_key, power };
+    let voters: Vec<_> = world.state.voters().iter().map(voter).collect();
+    let by = |voters: &[_]| verify(&genesis(), &Trusted::of_audit(voters)?, &whole);
+    assert!(by(&voters).is_ok());
+    // Others did not sign, and one alone does not decide for all.
+    assert!(matches!(by(&voters[..1]), Err(InclusionError::Proof(Reason::CertificateSigner(_)))));
+    let mut heavy = voters.clone();
+    heavy.push(voter((client(0).public_key(), 1_000_000)));
+    assert!(matches!(by(&heavy), Err(InclusionError::Proof(Reason::CertificatePower { .. }))));
+    for none in [vec![], vec![voter((client(0).public_key(), 0))]] {
+        assert!(matches!(Trusted::of_audit(&none), Err(InclusionError::NoValidators)));
+    }
 }
 
 proptest! {

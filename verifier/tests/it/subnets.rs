@@ -70,7 +70,7 @@ pub fn answer(world: &World, nonce: u64, n: u8, proof_us: u64) -> Attempt {
     let statement = Statement::public(binding, job.value().inputs.clone(), outputs.clone());
     let proof = Trapdoor::new(OTHER.0, KeyOrigin::TestSeed).prove(&statement, 0);
     let (outputs, proof) = (Some(outputs), Some(proof));
-    Attempt { job, miner: miner(n), outputs, proof, output_us: 100, proof_us, elapsed_us: 0 }
+    Attempt { job, miner: miner(n), outputs, proof, output_us: 100, proof_us, ping_us: 0, elapsed_us: 0 }
 }
 
 /// Verified receipts of answers in subnet 1, `(nonce, miner, proof_us)` each.

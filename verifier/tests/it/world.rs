@@ -91,6 +91,7 @@ pub struct Attempt {
     pub proof: Option<Vec<u8>>,
     pub output_us: u64,
     pub proof_us: u64,
+    pub ping_us: u64,
     /// What the miner says it took; 0: nothing.
     pub elapsed_us: u64,
 }
@@ -197,7 +198,7 @@ impl World {
         let outputs = vec![vec![1, -1]];
         let proof = self.prove(&job, &miner, &outputs, 0);
         let (outputs, proof) = (Some(outputs), Some(proof));
-        Attempt { job, miner, outputs, proof, output_us: 100, proof_us: 500, elapsed_us: 0 }
+        Attempt { job, miner, outputs, proof, output_us: 100, proof_us: 500, ping_us: 0, elapsed_us: 0 }
     }
 
     pub fn prove(&self, job: &Signed<Job>, miner: &SecretKey, outputs: &[Vec<i32>], salt: u64) -> Vec<u8> {
@@ -220,6 +221,7 @@ impl World {
             miner: attempt.miner.public_key(),
             output_us: if output.is_some() { attempt.output_us } else { 0 },
             proof_us: if proof.is_some() { attempt.proof_us } else { 0 },
+            ping_us: if proof.is_some() { attempt.ping_us } else { 0 },
             output,
             proof,
             assigned_at_ms: 1234,
@@ -254,7 +256,7 @@ impl World {
     /// The next block with these transactions, its roots made to fit whatever the transactions are.
     pub fn block(&self, transactions: Vec<Envelope>) -> Block {
         let mut block = self.propose(&transactions).block;
-        block.header.transactions_root = assay_proto::block::transactions_root(&transactions);
+        block.header.transactions_root = assay_proto::transactions::root(&transactions);
         block.transactions = transactions;
         block
     }

@@ -102,6 +102,13 @@ impl Ledger for Scripted {
         Err(Status::unimplemented(""))
     }
 
+    async fn prove_transaction(
+        &self,
+        _: Request<wire::ProveTransactionRequest>,
+    ) -> Result<Response<wire::ProveTransactionResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn export(&self, _: Request<wire::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
         Err(Status::unimplemented(""))
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! may connect   the peers of the settings, and the keys that the ledger names: the latter by their key alone, and it is they
 //!               who dial; one whose key it no longer names is disconnected
+//! banned        may not connect for a while, whatever names it (`conduct.rs`)
 //! of no use     connected, and nothing heard for SILENCE, though every node tells its height once a second: the connection
 //!               is given up and made anew
 //! ```
@@ -32,6 +33,8 @@ pub(super) struct Connections {
     heard: BTreeMap<PublicKey, Instant>,
     /// Whom the ledger names beside the settings, as the engine was told.
     named: BTreeSet<PublicKey>,
+    /// Peers of the settings that are banned, as the engine was told.
+    cut: BTreeSet<PublicKey>,
 }
 
 impl Connections {
@@ -44,6 +47,12 @@ impl Connections {
     pub fn begin(&mut self) {
         self.heard.clear();
         self.named.clear();
+        self.cut.clear();
+    }
+
+    /// Whether the settings name a peer.
+    pub fn is_configured(&self, key: &PublicKey) -> bool {
+        self.peers.iter().any(|peer| peer.key == *key)
     }
 
     /// Who is connected.
@@ -79,11 +88,28 @@ impl Connections {
         self.heard = connected.into_iter().map(last).collect();
     }
 
-    /// Lets those connect whom the ledger names, and no longer those whom it named.
-    pub async fn allow(&mut self, known: Vec<PublicKey>, own: &PublicKey, channels: &Channels<Context>) {
-        let configured = |key: &PublicKey| self.peers.iter().any(|peer| peer.key == *key);
-        let named: BTreeSet<PublicKey> =
-            known.into_iter().filter(|key| key != own && !configured(key)).collect();
+    /// Lets those connect whom the settings or the ledger name, and no longer those whom it named or who are banned.
+    pub async fn allow(
+        &mut self,
+        known: Vec<PublicKey>,
+        own: &PublicKey,
+        banned: &BTreeSet<PublicKey>,
+        channels: &Channels<Context>,
+    ) {
+        let named: BTreeSet<PublicKey> = known
+            .into_iter()
+            .filter(|key| key != own && !self.is_configured(key) && !banned.contains(key))
+            .collect();
+        for peer in &self.peers {
+            let Ok(address) = configured(peer) else { continue };
+            if banned.contains(&peer.key) && self.cut.insert(peer.key) {
+                tracing::warn!(key = %peer.key, "may not connect: it is banned");
+                let _ = NetworkRequest::remove_persistent_peer(&channels.net_requests, address).await;
+            } else if !banned.contains(&peer.key) && self.cut.remove(&peer.key) {
+                tracing::info!(key = %peer.key, "may connect again");
+                let _ = NetworkRequest::add_persistent_peer(&channels.net_requests, address).await;
+            }
+        }
         for key in named.difference(&self.named) {
             if let Ok(address) = identity(key) {
                 tracing::info!(%key, "may connect: the ledger names it");
@@ -93,7 +119,7 @@ impl Connections {
         }
         for key in self.named.difference(&named) {
             if let Ok(address) = identity(key) {
-                tracing::info!(%key, "may not connect any more: the ledger does not name it");
+                tracing::info!(%key, "may not connect any more: the ledger does not name it, or it is banned");
                 let _ = NetworkRequest::remove_persistent_peer(&channels.net_requests, address).await;
             }
         }

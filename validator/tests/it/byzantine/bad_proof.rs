@@ -1,10 +1,10 @@
 //! Proposes blocks of 500 receipts of which one carries a proof that does not hold.
 
-use assay_proto::block::{Block, BlockHeader, transactions_root};
+use assay_proto::block::{Block, BlockHeader};
 use assay_proto::job::{Output, Proof, job_binding};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
 use assay_proto::transaction::{Body, Transaction};
-use assay_proto::{Canonical, Envelope, Root, SecretKey};
+use assay_proto::{Canonical, Envelope, Root, SecretKey, transactions};
 use assay_validator::application::Application;
 use assay_validator_bft::Proposed;
 use assay_verifier::Reason;
@@ -38,6 +38,7 @@ fn receipt(network: &Network, miner: &SecretKey, number: u64) -> Envelope {
         assigned_at_ms: 1,
         output_us: 1,
         proof_us: 2,
+        ping_us: 0,
     };
     let body = Body::Receipt(Box::new(Receipt { evidence, verdict: Verdict::Verified }));
     network.keys[LIAR].sign(chain.chain_id(), Transaction { nonce: number, body }).into_envelope()
@@ -51,7 +52,7 @@ fn block(application: &Application, transactions: Vec<Envelope>) -> Block {
         parent: state.head().hash,
         time_ms: state.head().time_ms,
         proposer: application.public_key(),
-        transactions_root: transactions_root(&transactions),
+        transactions_root: transactions::root(&transactions),
         state_root: Root([0; 32]),
     };
     Block { header, transactions }

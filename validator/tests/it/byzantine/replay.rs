@@ -1,7 +1,8 @@
 //! Proposes a transaction again that is in the log already.
 
 use assay_proto::Canonical;
-use assay_proto::block::{Block, transactions_root};
+use assay_proto::block::Block;
+use assay_proto::transactions;
 use assay_validator_bft::Proposed;
 
 use super::{Lies, Running, honest, nothing_of_the_liar_is_decided, until_proposed};
@@ -17,7 +18,7 @@ async fn a_transaction_is_in_the_log_once_however_often_it_is_proposed() {
     let propose = move |_: &_, honest: Proposed| {
         let mut block = Block::decode(&honest.bytes).expect("a block");
         block.transactions.extend([replayed.clone(), replayed.clone()]);
-        block.header.transactions_root = transactions_root(&block.transactions);
+        block.header.transactions_root = transactions::root(&block.transactions);
         Proposed { hash: block.header.hash(), bytes: block.encode() }
     };
     let liar = Running::start(&network, Lies { propose: Box::new(propose), ..Lies::default() }).await;

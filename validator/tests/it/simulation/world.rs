@@ -203,6 +203,7 @@ impl World {
             assigned_at_ms: self.jobs,
             output_us: time,
             proof_us: time,
+            ping_us: 0,
         };
         let verdict = if verified { Verdict::Verified } else { Verdict::Absent };
         let _wait =

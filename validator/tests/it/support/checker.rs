@@ -132,12 +132,18 @@ impl Checker {
     }
 }
 
+/// The number of transactions and their tree: pairs from the left, what is left over goes up as it is.
 fn transactions_root(transactions: &[wire::Signed]) -> Vec<u8> {
-    let mut hasher = blake3::Hasher::new_derive_key("assay.v1 transactions");
-    for transaction in transactions {
-        let bytes = transaction.encode_to_vec();
-        hasher.update(&u64::try_from(bytes.len()).expect("small").to_le_bytes());
-        hasher.update(&bytes);
+    let hash = |context: &str, parts: &[&[u8]]| blake3::derive_key(context, &parts.concat());
+    let leaf = |t: &wire::Signed| hash("assay.v1 transaction leaf", &[&t.encode_to_vec()]);
+    let mut level: Vec<[u8; 32]> = transactions.iter().map(leaf).collect();
+    while level.len() > 1 {
+        let pair = |pair: &[[u8; 32]]| match pair {
+            [left, right] => hash("assay.v1 transaction node", &[left, right]),
+            _ => pair[0],
+        };
+        level = level.chunks(2).map(pair).collect();
     }
-    hasher.finalize().as_bytes().to_vec()
+    let count = u64::try_from(transactions.len()).expect("small").to_le_bytes();
+    hash("assay.v1 transactions", &[&count, &level.first().copied().unwrap_or_default()]).to_vec()
 }

@@ -28,6 +28,8 @@ pub enum Behaviour {
     Honest,
     /// Output and proof, the proof after this time.
     ProofAfter(Duration),
+    /// Output and proof, at once, and no answer to a ping.
+    NoPing,
     /// Never answers.
     Silent,
     /// Refuses every call.
@@ -163,6 +165,16 @@ impl Miner for Service {
         Err(Status::unimplemented("not needed here"))
     }
 
+    async fn ping(
+        &self,
+        _request: Request<wire::PingRequest>,
+    ) -> Result<Response<wire::PingResponse>, Status> {
+        if self.0.behaviour == Behaviour::NoPing {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::new(wire::PingResponse {}))
+    }
+
     async fn challenge(
         &self,
         request: Request<wire::ChallengeRequest>,
@@ -227,7 +239,7 @@ impl Answers {
         let outputs = self.model.outputs(&job.value().inputs);
         let honest = self.output(id, outputs.clone());
         match self.behaviour {
-            Behaviour::Honest => {
+            Behaviour::Honest | Behaviour::NoPing => {
                 send(events, honest).await;
                 send(events, self.proof(id, job, outputs)).await;
             }

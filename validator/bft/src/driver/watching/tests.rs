@@ -76,6 +76,10 @@ impl Application for Stub {
         Ok(())
     }
 
+    fn blamed(&self) -> Vec<PublicKey> {
+        Vec::new()
+    }
+
     fn hear(&self, _: PublicKey, _: Vec<u8>) {}
 
     async fn wanted(&self) {
