@@ -14,7 +14,7 @@ use assay_proto::{ChainId, PublicKey, SecretKey};
 use assay_prover::backend::{Backend, Choice, OpenError};
 use assay_prover::cuda::CudaWorker;
 use assay_prover::prover::Prover;
-use assay_prover::service::{Miner, MinerConfig, Registration, left, register};
+use assay_prover::service::{Miner, MinerConfig, Registration, register, remaining};
 use assay_prover::worker::Worker;
 use tonic::transport::Identity;
 
@@ -189,7 +189,7 @@ async fn follow_devices(
     let all = registration.devices;
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = left(all, worker.lost());
+        let now = remaining(all, worker.lost());
         if now == registration.devices {
             continue;
         }

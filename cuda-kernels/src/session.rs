@@ -1,4 +1,4 @@
-//! One opened device: memory, kernels, and the order of what runs on it. All calls of cust are here and in `stage.rs`.
+//! One opened device: memory, kernels, and the order of what runs on it. All calls of cust are here and in `staging.rs`.
 //!
 //! ```text
 //! open      retain the device's primary context, load the kernels, make the lanes
@@ -14,7 +14,7 @@
 //! What is handed to other threads is finished first ([`Session::finish`]). The driver's own allocation waits for the
 //! device each time, and a proof allocates a hundred times, always the same sizes.
 
-mod stage;
+mod staging;
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -38,7 +38,7 @@ use cust::sys;
 use crate::error::{DeviceError, meaning};
 use crate::image::{IMAGES, cubins};
 use crate::kernel::{Arg, Grid, Kernel};
-use stage::Stages;
+use staging::Stages;
 
 /// Streams of a device.
 const LANES: usize = 8;

@@ -65,7 +65,7 @@ pub struct MinerConfig {
 }
 
 /// What is left of devices of which some were lost; none of the class without any.
-pub fn left(devices: Devices, lost: usize) -> Devices {
+pub fn remaining(devices: Devices, lost: usize) -> Devices {
     match devices.count.saturating_sub(u32::try_from(lost).unwrap_or(u32::MAX)) {
         0 => Devices::default(),
         count => Devices { count, ..devices },
@@ -252,7 +252,7 @@ impl MinerRpc for Endpoint {
         &self,
         _request: Request<wire::DescribeRequest>,
     ) -> Result<Response<wire::DescribeResponse>, Status> {
-        let devices = left(self.0.devices, self.0.worker.lost());
+        let devices = remaining(self.0.devices, self.0.worker.lost());
         Ok(Response::new(wire::DescribeResponse {
             public_key: self.0.owner.to_vec(),
             model_ids: self.0.worker.models().iter().map(|id| id.0.to_vec()).collect(),
@@ -413,10 +413,10 @@ mod tests {
     #[test]
     fn devices_that_are_lost_are_not_counted_and_without_any_there_is_no_class() {
         let devices = |count| Devices { class: 3, count };
-        assert_eq!(left(devices(4), 0), devices(4));
-        assert_eq!(left(devices(4), 3), devices(1));
-        assert_eq!(left(devices(4), 4), Devices::default());
-        assert_eq!(left(devices(1), 9), Devices::default());
-        assert_eq!(left(Devices::default(), 1), Devices::default());
+        assert_eq!(remaining(devices(4), 0), devices(4));
+        assert_eq!(remaining(devices(4), 3), devices(1));
+        assert_eq!(remaining(devices(4), 4), Devices::default());
+        assert_eq!(remaining(devices(1), 9), Devices::default());
+        assert_eq!(remaining(Devices::default(), 1), Devices::default());
     }
 }

@@ -196,10 +196,18 @@ fn a_miner_works_under_the_operating_key_that_its_owner_named() {
     chain.files.write("audit.json", assay!("audit {log} --json").ok().as_bytes());
     let check = format!("verify-state {receipt} --genesis {genesis}");
     assert!(assay!("{check} --audit {report}").ok().starts_with("holds at height "));
-    let other =
-        String::from_utf8(chain.files.read("audit.json")).expect("text").replace("accepted", "rejected");
-    chain.files.write("audit.json", other.as_bytes());
-    assay!("{check} --audit {report}").refused("the log was rejected");
+    let audited = String::from_utf8(chain.files.read("audit.json")).expect("text");
+    let of = serde_json::from_str::<Value>(&audited).expect("JSON")["genesis"]
+        .as_str()
+        .expect("a hash")
+        .to_owned();
+    for (from, to, why) in [
+        ("accepted", "rejected", "the log was rejected"),
+        (of.as_str(), "0".repeat(64).as_str(), "the log is of genesis 0000"),
+    ] {
+        chain.files.write("audit.json", audited.replace(from, to).as_bytes());
+        assay!("{check} --audit {report}").refused(why);
+    }
     let unknown = "ab".repeat(32);
     assay!("{ask} --record receipt={unknown}").refused("no receipt of job");
     assay!("{ask} --record transaction=1/99").refused("no such transaction");

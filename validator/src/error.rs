@@ -80,6 +80,11 @@ pub enum Error {
         /// The newest one known here.
         known: u32,
     },
+    /// Its blocks are of a format that this version does not know any more.
+    #[error(
+        "the blocks of this chain are of an older format: it has to be begun anew, or run by the version that began it"
+    )]
+    OlderChain,
     /// The database is of another chain.
     #[error("the database holds the chain of genesis {found}, expected {expected}")]
     OtherGenesis {

@@ -179,6 +179,20 @@ fn columns_are_made_alike_on_both_sides() {
 }
 
 #[test]
+fn columns_that_no_kernel_may_make_are_refused_before_one_is_launched() {
+    let Some(gpu) = device() else { return };
+    let few = scalars(3);
+    let refused = |size: usize, part: Part<'_>| {
+        let made = std::panic::catch_unwind(|| on_device(&gpu, size, &[part]).map(|_| ()));
+        assert!(made.is_err(), "{part:?} of {size}");
+    };
+    refused(2, Part::Field(&few));
+    refused(4, Part::Small(&[1; 5], few[0]));
+    refused(4, Part::Chosen(&[0, 3], &few));
+    assert!(on_device(&gpu, 4, &[Part::Chosen(&[0, 2], &few)]).is_ok());
+}
+
+#[test]
 fn products_are_those_of_arkworks_at_the_ends_of_the_field() {
     let Some(gpu) = device() else { return };
     let mut values = vec![Fr::from(0), Fr::ONE, -Fr::ONE, Fr::from(2), -Fr::ONE / Fr::from(2)];

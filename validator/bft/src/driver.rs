@@ -6,9 +6,10 @@
 //! a block is durable before the engine hears of it, a decision before the engine hears that it is
 //! ```
 
-mod conduct;
+mod bans;
 mod connections;
 mod echo;
+mod incoming;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use assay_proto::{BlockHash, Height as ChainHeight, PublicKey};
+use assay_proto::{Height as ChainHeight, PublicKey};
 use bytes::Bytes;
 use malachitebft_app_channel::app::engine::host::{HeightParams, Next, SyncedValueOutcome};
 use malachitebft_app_channel::app::streaming::{StreamContent, StreamId, StreamMessage};
@@ -35,11 +36,11 @@ use crate::context::{Address, Context, Height, Part, Start, ValidatorSet, Value}
 use crate::engine::{Mode, PeerLog, Settings, Status, Timeouts, is_signed_by};
 use crate::error::Error;
 use crate::evidence::equivocations;
-use crate::parts::{Nonsense, Streams, Whole, split};
+use crate::parts::{Streams, Whole, split};
 use crate::peers::key_of;
 use crate::signer::Verifier;
 use crate::signing_state::SigningState;
-use conduct::Conduct;
+use bans::Bans;
 use connections::Connections;
 use echo::Echo;
 
@@ -48,8 +49,6 @@ const TICK: Duration = Duration::from_millis(250);
 const TICKS_A_STATUS: u64 = 4;
 /// Time to wait for peers before the first height is started without them.
 const PEERS_TIME: Duration = Duration::from_secs(10);
-/// Blocks of one peer that wait for their height.
-const EARLY: usize = 2;
 /// Blocks of one answer to a node that catches up.
 const SYNC_BLOCKS: u64 = 64;
 
@@ -101,7 +100,7 @@ pub(crate) struct Driver {
     early: BTreeMap<PublicKey, Vec<Whole>>,
     heads: BTreeMap<PublicKey, PeerLog>,
     connections: Connections,
-    conduct: Conduct,
+    bans: Bans,
     echo: Echo,
     verifier: Verifier,
     /// Whether it does not heed what the others heard of its own key.
@@ -139,7 +138,7 @@ impl Driver {
             early: BTreeMap::new(),
             heads: BTreeMap::new(),
             connections: Connections::new(settings.peers.clone()),
-            conduct: Conduct::default(),
+            bans: Bans::default(),
             echo: Echo::default(),
             verifier: Verifier { chain: settings.chain.clone() },
             deaf: settings.deaf,
@@ -401,101 +400,6 @@ impl Driver {
         }
     }
 
-    async fn take_part(
-        &mut self,
-        from: PublicKey,
-        message: StreamMessage<Part>,
-    ) -> Result<Option<ProposedValue<Context>>, Error> {
-        let StreamContent::Data(part) = message.content else { return Ok(None) };
-        let (now, bytes) = (Instant::now(), part.bytes());
-        // Heights are told by those too that are banned and needed.
-        if !self.conduct.admits(from, bytes, now) && !matches!(part, Part::Head { .. }) {
-            return Ok(None);
-        }
-        let whole = match part {
-            Part::Head { head, earliest, votes } => {
-                if let Some(told) = echo::of_key(&votes, &self.own, &self.verifier).filter(|_| !self.deaf) {
-                    self.heed(&told)?;
-                }
-                self.heads.insert(from, PeerLog { head: head.into(), earliest: earliest.into() });
-                self.connections.heard(from, Instant::now());
-                self.consider();
-                return Ok(None);
-            }
-            Part::Gossip(message) => {
-                self.application.hear(from, message);
-                return Ok(None);
-            }
-            part @ (Part::Start(_) | Part::Chunk { .. }) => {
-                let taken = self.streams.take(from, &message.stream_id.to_bytes(), part, self.head);
-                taken.unwrap_or_else(|Nonsense| {
-                    self.conduct.blame(from, "a piece that no block has", now);
-                    None
-                })
-            }
-        };
-        let Some(whole) = whole else { return Ok(None) };
-        let height = ChainHeight::from(whole.start.height);
-        if self.started == Some(height) && height == self.head.next() {
-            return self.judge(from, whole).await;
-        }
-        if height > self.head {
-            let waiting = self.early.entry(from).or_default();
-            if waiting.len() >= EARLY {
-                waiting.remove(0);
-            }
-            waiting.push(whole);
-            if !matches!(self.held, Some(Held { reply: Reply::First(..), .. })) {
-                self.consider();
-            }
-        }
-        Ok(None)
-    }
-
-    async fn judge_early(&mut self) -> Result<Vec<ProposedValue<Context>>, Error> {
-        let next = self.head.next();
-        let mut ripe = Vec::new();
-        for (from, blocks) in &mut self.early {
-            let (now, later): (Vec<Whole>, _) =
-                std::mem::take(blocks).into_iter().partition(|whole| whole.start.height == next.into());
-            ripe.extend(now.into_iter().map(|whole| (*from, whole)));
-            *blocks = later;
-        }
-        let mut values = Vec::new();
-        for (from, whole) in ripe {
-            values.extend(self.judge(from, whole).await?);
-        }
-        Ok(values)
-    }
-
-    /// What the application says about a block that a peer sent; nothing if its bytes are not those of the hash that came with
-    /// it, since anybody may have sent them.
-    async fn judge(
-        &mut self,
-        from: PublicKey,
-        whole: Whole,
-    ) -> Result<Option<ProposedValue<Context>>, Error> {
-        let Whole { start, bytes } = whole;
-        let claimed = start.value.0;
-        let verdict = self.blocking(move |app| app.validate(&bytes, true)).await?;
-        let (hash, valid): (BlockHash, bool) = match verdict {
-            Verdict::Valid(hash) => (hash, true),
-            Verdict::Invalid(hash) => (hash, false),
-            Verdict::NoBlock => {
-                self.conduct.blame(from, "what it calls a block is none", Instant::now());
-                return Ok(None);
-            }
-        };
-        if hash != claimed {
-            tracing::warn!(%claimed, %hash, "the parts of a block are of another one");
-            self.conduct.blame(from, "a block that is not the one announced", Instant::now());
-            return Ok(None);
-        }
-        let Start { height, round, valid_round, proposer, value, length: _ } = start;
-        let validity = Validity::from_bool(valid);
-        Ok(Some(ProposedValue { height, round, valid_round, proposer, value, validity }))
-    }
-
     async fn publish_block(&mut self, channels: &Channels<Context>, start: Start, bytes: &[u8]) {
         if self.is_alone() {
             return;
@@ -546,15 +450,18 @@ impl Driver {
         if due {
             let now = Instant::now();
             for key in self.application.blamed() {
-                self.conduct.blame(key, "gossip that no validator passes on", now);
+                self.bans.blame(key, "gossip that no validator passes on", now);
             }
             let known = self.application.known();
-            self.conduct.retain(|key| known.contains(key) || self.connections.is_configured(key));
-            let banned = self.dispensable(now);
+            self.bans.retain(|key| known.contains(key) || self.connections.is_configured(key));
+            let connected = |key: &PublicKey| *key == self.own || self.connections.contains(key);
+            let decides =
+                |gone: &BTreeSet<_>| self.set.is_quorum(|key| connected(key) && !gone.contains(key));
+            let banned = self.bans.dispensable(now, decides);
             self.connections.allow(known, &self.own, &banned, channels).await;
             self.connections.renew(channels).await;
             self.status.send_if_modified(|status| {
-                let banned = self.conduct.banned(now).collect();
+                let banned = self.bans.banned(now).collect();
                 std::mem::replace(&mut status.banned, banned) != status.banned
             });
         }
@@ -570,19 +477,6 @@ impl Driver {
 
     fn signing_state(&self) -> MutexGuard<'_, SigningState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Those of the banned without whom the others can decide; in doubt one stays, whose votes are needed.
-    fn dispensable(&self, now: Instant) -> BTreeSet<PublicKey> {
-        let mut cut = BTreeSet::new();
-        for key in self.conduct.banned(now) {
-            cut.insert(key);
-            let counts = |key: &PublicKey| *key == self.own || self.connections.contains(key);
-            if !self.set.is_quorum(|key| counts(key) && !cut.contains(key)) {
-                cut.remove(&key);
-            }
-        }
-        cut
     }
 
     /// Whether more than two thirds of the power are connected, this validator included.

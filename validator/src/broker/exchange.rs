@@ -123,11 +123,12 @@ impl Assignment {
             return Err(Stop::Miner("it sent no proof".to_owned()));
         };
         let proof = self.arrived(proof)?;
-        evidence.ping_us = pong.borrow().unwrap_or(0).min(proof.at_us);
+        let ping_us = pong.borrow().unwrap_or(0).min(proof.at_us);
         let (chain, id, signers, envelope) =
             (self.chain.clone(), self.id, self.candidate.signers.clone(), proof.envelope.clone());
         blocking(move || open_proof(&chain, id, &signers, &envelope)).await?.map_err(not_evidence)?;
-        evidence.proof_us = proof.at_us;
+        // Of a proof that is no evidence nothing is kept, its ping neither.
+        (evidence.proof_us, evidence.ping_us) = (proof.at_us, ping_us);
         pass_on(Event::Proof(proof.envelope.clone()));
         evidence.proof = Some(proof.envelope);
         Ok(())

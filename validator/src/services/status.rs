@@ -55,6 +55,7 @@ fn code(error: &Error) -> Code {
         | Error::Open { .. }
         | Error::Locked { .. }
         | Error::NewerSchema { .. }
+        | Error::OlderChain
         | Error::OtherGenesis { .. }
         | Error::NotBehind { .. }
         | Error::Snapshot(_)

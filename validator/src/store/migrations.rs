@@ -7,7 +7,7 @@
 //! So a crash leaves the database at one of the versions, and the next start goes on from there. A step reads the database
 //! as its version left it, and must not use what later versions changed: their functions are not its own.
 
-use rocksdb::WriteBatch;
+use rocksdb::{IteratorMode, WriteBatch};
 
 use super::{Store, schema};
 use crate::error::Error;
@@ -16,11 +16,25 @@ use crate::error::Error;
 pub type Step = fn(&Store, &mut WriteBatch) -> Result<(), Error>;
 
 /// Entry `i` leads from schema `i + 1` to schema `i + 2`. Entries are never changed once released.
-pub const STEPS: &[Step] = &[subnets];
+pub const STEPS: &[Step] = &[subnets, transaction_trees];
 
 /// To 2, which may hold records of subnets and of votes; nothing else differs.
 fn subnets(_: &Store, _: &mut WriteBatch) -> Result<(), Error> {
     Ok(())
+}
+
+/// To 3, whose blocks commit to their transactions by a tree. Those of before commit to them otherwise, for good: a log that has
+/// any is no log of this version.
+fn transaction_trees(store: &Store, _: &mut WriteBatch) -> Result<(), Error> {
+    match store
+        .db
+        .iterator_cf(store.family(schema::Family::Blocks)?, IteratorMode::Start)
+        .next()
+        .transpose()?
+    {
+        Some(_) => Err(Error::OlderChain),
+        None => Ok(()),
+    }
 }
 
 /// The schema after every step.

@@ -20,7 +20,7 @@
 use assay_proto::{BlockHash, Epoch, Height, JobId, PublicKey};
 
 /// Version of this layout. An older database is led here by `super::migrations`; a newer one is refused.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Key of the schema's version in `meta`.
 pub const META_SCHEMA: &[u8] = b"schema";

@@ -107,6 +107,14 @@ async fn an_output_without_a_proof_is_absent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_that_a_stranger_signed_is_absent_though_the_miner_answered_the_ping() {
+    let strangers = Behaviour::StrangersProof(Duration::from_millis(300));
+    let (events, verdicts, _) = one_attempt(strangers, 5_000).await;
+    assert_eq!(events, ["assigned 1", "output", "attempt failed: Absent", FAILED]);
+    assert_eq!(verdicts, [Verdict::Absent]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proof_before_its_output_ends_the_exchange() {
     let (events, verdicts, detail) = one_attempt(Behaviour::ProofFirst, 5_000).await;
     assert_eq!(events, ["assigned 1", "attempt failed: Absent", FAILED]);

@@ -103,14 +103,28 @@ fn a_newer_schema_is_refused_even_with_column_families_unknown_here() {
     assert!(matches!(opening(&chain), Error::Corrupt { .. }), "there never was a schema 0");
 }
 
+/// Makes a chain's database one of this schema.
+fn age(chain: &Chain, schema: u32) {
+    let db = raw(&data(chain));
+    db.put_cf(db.cf_handle("meta").expect("meta"), schema::META_SCHEMA, schema.to_be_bytes())
+        .expect("writes");
+}
+
 #[test]
-fn a_database_from_before_subnets_is_taken_as_it_is() {
+fn a_chain_whose_blocks_commit_to_their_transactions_otherwise_is_refused() {
     let chain = Chain::new();
     decide(&chain, 1..=1);
+    age(&chain, 2);
+    assert!(matches!(opening(&chain), Error::OlderChain));
+    age(&chain, 1);
+    assert!(matches!(opening(&chain), Error::OlderChain));
+}
+
+#[test]
+fn a_database_from_before_subnets_without_a_block_is_taken_as_it_is() {
+    let chain = Chain::new();
     let root = Store::open(&data(&chain), &chain.genesis).expect("opens").1.root();
-    let db = raw(&data(&chain));
-    db.put_cf(db.cf_handle("meta").expect("meta"), schema::META_SCHEMA, 1u32.to_be_bytes()).expect("writes");
-    drop(db);
+    age(&chain, 1);
     let (store, state) = Store::open(&data(&chain), &chain.genesis).expect("migrated");
     drop(store);
     assert_eq!(state.root(), root);

@@ -2,8 +2,7 @@
 //!
 //! ```text
 //! may connect   the peers of the settings, and the keys that the ledger names: the latter by their key alone, and it is they
-//!               who dial; one whose key it no longer names is disconnected
-//! banned        may not connect for a while, whatever names it (`conduct.rs`)
+//!               who dial; less those that are banned (`bans.rs`). One that no longer may is disconnected
 //! of no use     connected, and nothing heard for SILENCE, though every node tells its height once a second: the connection
 //!               is given up and made anew
 //! ```
@@ -15,11 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use assay_proto::PublicKey;
+use malachitebft_app_channel::app::net::Multiaddr;
 use malachitebft_app_channel::{Channels, NetworkRequest};
 use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::engine::Peer;
+use crate::error::Error;
 use crate::peers::{configured, identity, key_of_bytes};
 
 /// Time in which a connected peer must be heard.
@@ -31,10 +32,8 @@ pub(super) struct Connections {
     peers: Vec<Peer>,
     /// Connected peers, and when they were heard last, or were connected.
     heard: BTreeMap<PublicKey, Instant>,
-    /// Whom the ledger names beside the settings, as the engine was told.
-    named: BTreeSet<PublicKey>,
-    /// Peers of the settings that are banned, as the engine was told.
-    cut: BTreeSet<PublicKey>,
+    /// Who may connect, as the engine was told; it knows the peers of the settings from its start.
+    allowed: BTreeSet<PublicKey>,
 }
 
 impl Connections {
@@ -46,8 +45,7 @@ impl Connections {
     /// A new run, which knows the peers of the settings.
     pub fn begin(&mut self) {
         self.heard.clear();
-        self.named.clear();
-        self.cut.clear();
+        self.allowed = self.peers.iter().map(|peer| peer.key).collect();
     }
 
     /// Whether the settings name a peer.
@@ -88,7 +86,7 @@ impl Connections {
         self.heard = connected.into_iter().map(last).collect();
     }
 
-    /// Lets those connect whom the settings or the ledger name, and no longer those whom it named or who are banned.
+    /// Lets those connect who may now, and no longer those who may not.
     pub async fn allow(
         &mut self,
         known: Vec<PublicKey>,
@@ -96,42 +94,44 @@ impl Connections {
         banned: &BTreeSet<PublicKey>,
         channels: &Channels<Context>,
     ) {
-        let named: BTreeSet<PublicKey> = known
-            .into_iter()
-            .filter(|key| key != own && !self.is_configured(key) && !banned.contains(key))
-            .collect();
-        for peer in &self.peers {
-            let Ok(address) = configured(peer) else { continue };
-            if banned.contains(&peer.key) && self.cut.insert(peer.key) {
-                tracing::warn!(key = %peer.key, "may not connect: it is banned");
-                let _ = NetworkRequest::remove_persistent_peer(&channels.net_requests, address).await;
-            } else if !banned.contains(&peer.key) && self.cut.remove(&peer.key) {
-                tracing::info!(key = %peer.key, "may connect again");
-                let _ = NetworkRequest::add_persistent_peer(&channels.net_requests, address).await;
-            }
-        }
-        for key in named.difference(&self.named) {
-            if let Ok(address) = identity(key) {
-                tracing::info!(%key, "may connect: the ledger names it");
+        let wanted = self.wanted(known, own, banned);
+        let requests = &channels.net_requests;
+        for key in wanted.difference(&self.allowed) {
+            if let Ok(address) = self.address(key) {
+                tracing::info!(%key, "may connect");
                 // An error says that the engine knows it, or has stopped, which the next message says too.
-                let _ = NetworkRequest::add_persistent_peer(&channels.net_requests, address).await;
+                let _ = NetworkRequest::add_persistent_peer(requests, address).await;
             }
         }
-        for key in self.named.difference(&named) {
-            if let Ok(address) = identity(key) {
-                tracing::info!(%key, "may not connect any more: the ledger does not name it, or it is banned");
-                let _ = NetworkRequest::remove_persistent_peer(&channels.net_requests, address).await;
+        for key in self.allowed.difference(&wanted) {
+            if let Ok(address) = self.address(key) {
+                tracing::info!(%key, banned = banned.contains(key), "may not connect any more");
+                let _ = NetworkRequest::remove_persistent_peer(requests, address).await;
             }
         }
-        self.named = named;
+        self.allowed = wanted;
+    }
+
+    fn wanted(
+        &self,
+        known: Vec<PublicKey>,
+        own: &PublicKey,
+        banned: &BTreeSet<PublicKey>,
+    ) -> BTreeSet<PublicKey> {
+        let configured = self.peers.iter().map(|peer| peer.key);
+        configured.chain(known).filter(|key| key != own && !banned.contains(key)).collect()
+    }
+
+    /// A peer as the engine names it.
+    fn address(&self, key: &PublicKey) -> Result<Multiaddr, Error> {
+        let peer = self.peers.iter().find(|peer| peer.key == *key);
+        peer.map_or_else(|| identity(key), configured)
     }
 
     /// Gives connections up that are of no use; the engine dials anew, or is dialled.
     pub async fn renew(&mut self, channels: &Channels<Context>) {
         for key in self.silent(Instant::now()) {
-            let peer = self.peers.iter().find(|peer| peer.key == key);
-            let address = peer.map_or_else(|| identity(&key), configured);
-            let Ok(address) = address else { continue };
+            let Ok(address) = self.address(&key) else { continue };
             tracing::warn!(%key, "connected and silent: the connection is made anew");
             let requests = &channels.net_requests;
             // As above. Whoever is taken away is disconnected.
@@ -169,5 +169,25 @@ mod tests {
         let stranger = PublicKey([3; 32]);
         connections.heard(stranger, began);
         assert!(!connections.contains(&stranger), "who is not connected is not known");
+    }
+
+    #[test]
+    fn the_settings_and_the_ledger_say_who_may_connect_but_for_oneself_and_the_banned() {
+        let peer = |key| Peer { key, address: "127.0.0.1:7000".parse().expect("an address") };
+        let mut connections = Connections::new(vec![peer(A), peer(B)]);
+        connections.begin();
+        let [own, named] = [PublicKey([3; 32]), PublicKey([4; 32])];
+        let wanted = |banned: &[PublicKey]| {
+            connections.wanted(vec![own, B, named], &own, &banned.iter().copied().collect())
+        };
+        assert_eq!(connections.allowed, [A, B].into());
+        assert_eq!(wanted(&[]), [A, B, named].into());
+        assert_eq!(wanted(&[A, named]), [B].into());
+        assert_eq!(wanted(&[A, B, named]), [].into());
+        // By its address if the settings have it, by its key otherwise.
+        let written = |key| connections.address(&key).expect("a name").to_string();
+        assert!(
+            written(A).starts_with("/ip4/127.0.0.1/tcp/7000/p2p/") && written(named).starts_with("/p2p/")
+        );
     }
 }

@@ -30,6 +30,8 @@ pub enum Behaviour {
     ProofAfter(Duration),
     /// Output and proof, at once, and no answer to a ping.
     NoPing,
+    /// An output, and after this time a proof that another key signed.
+    StrangersProof(Duration),
     /// Never answers.
     Silent,
     /// Refuses every call.
@@ -242,6 +244,14 @@ impl Answers {
             Behaviour::Honest | Behaviour::NoPing => {
                 send(events, honest).await;
                 send(events, self.proof(id, job, outputs)).await;
+            }
+            Behaviour::StrangersProof(time) => {
+                send(events, honest).await;
+                tokio::time::sleep(time).await;
+                let proof = self.forge(job_binding(&self.chain, &id, &self.key.public_key()), job, outputs);
+                let proof = Proof { job_id: id, proof, prove_us: 1, elapsed_us: 1 };
+                let signed = SecretKey::from_bytes(&[77; 32]).sign(&self.chain, proof);
+                send(events, Event::Proof((&signed).into())).await;
             }
             Behaviour::ProofAfter(time) => {
                 send(events, honest).await;

@@ -3,13 +3,13 @@
 //! ```text
 //! volume    BURST bytes at once and RATE a second in all; what is beyond it is dropped, and counts
 //! nonsense  a piece that no block has, a block that is not the one announced, gossip that no validator passes on: counts
-//! banned    whoever counts LIMIT times within WINDOW: nothing that it sends is looked at for BAN but votes and the height that it
-//!           tells, and it is disconnected, unless those that are left could decide nothing
+//! banned    whoever counts LIMIT times within WINDOW, for BAN: no block and no gossip of it is looked at, and it is disconnected,
+//!           unless those that are left could decide nothing: then its votes count, and the height that it tells
 //! ```
 //!
 //! All that counts costs its author a message each, and cannot be made in the name of another: peers are who they say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use assay_proto::PublicKey;
@@ -26,7 +26,7 @@ pub(super) const BAN: Duration = Duration::from_secs(600);
 
 /// The peers that sent anything.
 #[derive(Debug, Default)]
-pub(super) struct Conduct(BTreeMap<PublicKey, Record>);
+pub(super) struct Bans(BTreeMap<PublicKey, Record>);
 
 #[derive(Debug)]
 struct Record {
@@ -61,7 +61,7 @@ impl Record {
     }
 }
 
-impl Conduct {
+impl Bans {
     /// Whether a message of this many bytes is to be looked at.
     pub fn admits(&mut self, from: PublicKey, bytes: usize, now: Instant) -> bool {
         let record = self.0.entry(from).or_insert_with(|| Record::new(now));
@@ -88,6 +88,27 @@ impl Conduct {
         }
     }
 
+    /// Those of the banned without whom enough are left to decide, which is asked of a set of keys that are gone.
+    pub fn dispensable(
+        &self,
+        now: Instant,
+        decides_without: impl Fn(&BTreeSet<PublicKey>) -> bool,
+    ) -> BTreeSet<PublicKey> {
+        let mut gone = BTreeSet::new();
+        for key in self.banned(now) {
+            gone.insert(key);
+            if !decides_without(&gone) {
+                gone.remove(&key);
+            }
+        }
+        gone
+    }
+
+    /// Whether a peer is.
+    pub fn is_banned(&self, key: &PublicKey, now: Instant) -> bool {
+        self.0.get(key).is_some_and(|record| record.is_banned(now))
+    }
+
     /// Who is banned.
     pub fn banned(&self, now: Instant) -> impl Iterator<Item = PublicKey> + '_ {
         self.0.iter().filter(move |(_, record)| record.is_banned(now)).map(|(key, _)| *key)
@@ -109,53 +130,66 @@ mod tests {
 
     #[test]
     fn a_peer_is_banned_for_a_while_after_too_many_faults_within_a_minute() {
-        let (mut conduct, began) = (Conduct::default(), Instant::now());
+        let (mut bans, began) = (Bans::default(), Instant::now());
         for _ in 1..LIMIT {
-            conduct.blame(A, "nonsense", began);
+            bans.blame(A, "nonsense", began);
         }
-        assert!(conduct.admits(A, 1, began));
+        assert!(bans.admits(A, 1, began));
         // A minute later the count begins again.
-        conduct.blame(A, "nonsense", began + WINDOW);
-        assert!(conduct.admits(A, 1, began + WINDOW));
+        bans.blame(A, "nonsense", began + WINDOW);
+        assert!(bans.admits(A, 1, began + WINDOW));
         for _ in 1..LIMIT {
-            assert_eq!(conduct.banned(began + WINDOW).count(), 0);
-            conduct.blame(A, "nonsense", began + WINDOW);
+            assert_eq!(bans.banned(began + WINDOW).count(), 0);
+            bans.blame(A, "nonsense", began + WINDOW);
         }
         let ends = began + WINDOW + BAN;
-        assert!(!conduct.admits(A, 1, began + WINDOW) && !conduct.admits(A, 1, ends - SECOND));
-        assert_eq!(conduct.banned(ends - SECOND).collect::<Vec<_>>(), [A]);
-        assert!(conduct.admits(B, 1, began + WINDOW), "another one is not");
-        assert!(conduct.admits(A, 1, ends) && conduct.banned(ends).count() == 0);
+        assert!(!bans.admits(A, 1, began + WINDOW) && !bans.admits(A, 1, ends - SECOND));
+        assert_eq!(bans.banned(ends - SECOND).collect::<Vec<_>>(), [A]);
+        assert!(bans.admits(B, 1, began + WINDOW), "another one is not");
+        assert!(bans.admits(A, 1, ends) && bans.banned(ends).count() == 0);
         // What came meanwhile did not count.
-        conduct.blame(A, "nonsense", ends);
-        assert!(conduct.admits(A, 1, ends));
+        bans.blame(A, "nonsense", ends);
+        assert!(bans.admits(A, 1, ends));
     }
 
     #[test]
     fn more_than_the_volume_is_dropped_and_counts() {
-        let (mut conduct, began) = (Conduct::default(), Instant::now());
+        let (mut bans, began) = (Bans::default(), Instant::now());
         let half = (BURST / 2) as usize;
-        assert!(conduct.admits(A, half, began) && conduct.admits(A, half, began));
-        assert!(!conduct.admits(A, 1, began));
+        assert!(bans.admits(A, half, began) && bans.admits(A, half, began));
+        assert!(!bans.admits(A, 1, began));
         // A second later there is room again for what a second brings, and no more.
         let (later, second) = (began + SECOND, (RATE / 1000 * 1000) as usize);
-        assert!(conduct.admits(A, second, later));
-        assert!(!conduct.admits(A, 1, later));
+        assert!(bans.admits(A, second, later));
+        assert!(!bans.admits(A, 1, later));
         for _ in 2..LIMIT {
-            assert_eq!(conduct.banned(later).count(), 0);
-            conduct.admits(A, 1, later);
+            assert_eq!(bans.banned(later).count(), 0);
+            bans.admits(A, 1, later);
         }
-        assert_eq!(conduct.banned(later).collect::<Vec<_>>(), [A]);
+        assert_eq!(bans.banned(later).collect::<Vec<_>>(), [A]);
         // The allowance does not grow beyond the burst.
         let much_later = later + BAN + WINDOW;
-        assert!(conduct.admits(A, 2 * half, much_later) && !conduct.admits(A, 1, much_later));
+        assert!(bans.admits(A, 2 * half, much_later) && !bans.admits(A, 1, much_later));
+    }
+
+    #[test]
+    fn of_the_banned_those_stay_whose_votes_are_needed() {
+        let (mut bans, now) = (Bans::default(), Instant::now());
+        for key in [A, B] {
+            (0..LIMIT).for_each(|_| bans.blame(key, "nonsense", now));
+        }
+        assert_eq!(bans.dispensable(now, |_| true), [A, B].into());
+        assert_eq!(bans.dispensable(now, |gone| gone.len() < 2), [A].into());
+        assert_eq!(bans.dispensable(now, |gone| !gone.contains(&A)), [B].into());
+        assert_eq!(bans.dispensable(now, |_| false), [].into());
+        assert_eq!(bans.dispensable(now + BAN, |_| true), [].into());
     }
 
     #[test]
     fn who_may_not_connect_is_forgotten() {
-        let (mut conduct, now) = (Conduct::default(), Instant::now());
-        (0..LIMIT).for_each(|_| conduct.blame(A, "nonsense", now));
-        conduct.retain(|key| *key != A);
-        assert_eq!(conduct.banned(now).count(), 0);
+        let (mut bans, now) = (Bans::default(), Instant::now());
+        (0..LIMIT).for_each(|_| bans.blame(A, "nonsense", now));
+        bans.retain(|key| *key != A);
+        assert_eq!(bans.banned(now).count(), 0);
     }
 }

@@ -1,6 +1,6 @@
 // A libcuda.so.1 that loses its device: it needs the real one (DRIVER, a path), behind it all functions are found, but the kernel
 // LOSE_AT of a process, counted from 1, is another, which stores to a bad address. Every later call of the process then gets the
-// driver's own error, as when a device is lost. Built by scripts/lossy.
+// driver's own error, as when a device is lost. Built by scripts/faulty-driver.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdatomic.h>
@@ -14,7 +14,7 @@ static const char LOSE[] = ".version 7.8\n.target sm_80\n.address_size 64\n.visi
 
 static void *real(const char *name) {
     void *driver = dlopen(DRIVER, RTLD_NOW), *function = driver ? dlsym(driver, name) : NULL;
-    if (!function) fprintf(stderr, "lossy: %s has no %s\n", DRIVER, name), abort();
+    if (!function) fprintf(stderr, "faulty driver: %s has no %s\n", DRIVER, name), abort();
     return function;
 }
 
@@ -28,6 +28,6 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
     int error = ((int (*)(void **, const void *))real("cuModuleLoadData"))(&module, LOSE);
     if (!error) error = ((int (*)(void **, void *, const char *))real("cuModuleGetFunction"))(&lose, module, "lose");
     if (!error) error = launch(lose, 1, 1, 1, 1, 1, 1, 0, stream, NULL, NULL);
-    fprintf(stderr, "lossy: kernel %s stores to a bad address (launched: %d)\n", at, error);
+    fprintf(stderr, "faulty driver: kernel %s stores to a bad address (launched: %d)\n", at, error);
     return error;
 }
