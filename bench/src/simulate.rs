@@ -292,9 +292,8 @@ impl World {
             let places: BTreeMap<_, _> = self.miners.iter().map(|(key, place)| (*key, place)).collect();
             let consensus = Consensus::of(&self.parameters, &self.set, &places, &ballots);
             let emission = epoch::emission(&self.parameters, Epoch(number), self.supply);
-            let share = (SubnetId::ROOT, emission);
-            let (availability, latencies) = (&BTreeMap::new(), &BTreeMap::new());
-            let standing = Standing { miners: &places, availability, latencies };
+            let share = (SubnetId::ROOT, Epoch(number), emission);
+            let standing = Standing { miners: &places, latencies: &BTreeMap::new() };
             let report = epoch::close(&self.parameters, share, &self.set, standing, consensus.as_ref());
             self.supply += report.minted();
             for (key, ballot) in &mut self.ballots {

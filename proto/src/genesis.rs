@@ -293,8 +293,9 @@ fn wide(count: usize) -> u64 {
 }
 
 impl Parameters {
-    /// Those that a subnet may have values of its own for.
+    /// Those that a subnet may have values of its own for; its tempo is a multiple of the chain's.
     pub const OF_SUBNETS: &'static [&'static str] = &[
+        "tempo",
         "reputation_rate_ppm",
         "latency_target_us",
         "registration_price_min",

@@ -62,11 +62,13 @@ pub struct ValidatorEpoch {
     pub reward: u64,
 }
 
-/// What a subnet other than the root gave in an epoch.
+/// What a subnet gave in an epoch of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetEpoch {
     /// The subnet.
     pub subnet: SubnetId,
+    /// Number of the epoch, by the subnet's tempo.
+    pub epoch: Epoch,
     /// Base units that could be minted in it at most.
     pub emission: u64,
     /// Whether scores that validators showed decided; otherwise verified work and voting power did.
@@ -96,7 +98,7 @@ pub struct EpochReport {
     pub epoch: Epoch,
     /// Its last height.
     pub height: Height,
-    /// Base units that could be minted at most.
+    /// Base units that could be minted at most: the root's share, and what the subnets had gathered whose epoch ended.
     pub emission: u64,
     /// Whether scores that validators showed decided in the root; otherwise verified work and voting power did.
     pub scored: bool,
@@ -104,7 +106,7 @@ pub struct EpochReport {
     pub miners: Vec<MinerEpoch>,
     /// Validators with a say in it.
     pub validators: Vec<ValidatorEpoch>,
-    /// The other subnets, in ascending order.
+    /// The other subnets whose epoch ended with this one, in ascending order.
     pub subnets: Vec<SubnetEpoch>,
 }
 
@@ -226,6 +228,7 @@ impl TryFrom<wire::SubnetEpoch> for SubnetEpoch {
     fn try_from(wire: wire::SubnetEpoch) -> Result<Self, ProtoError> {
         Ok(Self {
             subnet: SubnetId(wire.subnet),
+            epoch: Epoch(wire.epoch),
             emission: wire.emission,
             scored: wire.scored,
             miners: each(wire.miners, MINERS, limits::SUBNET_MINERS, TryInto::try_into)?,
@@ -238,6 +241,7 @@ impl From<&SubnetEpoch> for wire::SubnetEpoch {
     fn from(report: &SubnetEpoch) -> Self {
         Self {
             subnet: report.subnet.0,
+            epoch: report.epoch.0,
             emission: report.emission,
             scored: report.scored,
             miners: report.miners.iter().map(Into::into).collect(),

@@ -70,6 +70,8 @@ pub struct SubnetEntry {
     pub price: u64,
     /// Numbers that its rules use.
     pub parameters: Parameters,
+    /// Base units of the emission that its running epoch has so far.
+    pub gathered: u64,
 }
 
 /// Every subnet, and what validators vote on.
@@ -233,6 +235,7 @@ impl TryFrom<wire::SubnetRecord> for SubnetEntry {
             miners: wire.miners,
             price: wire.price,
             parameters: required(wire.parameters, "parameters of a subnet")?,
+            gathered: wire.gathered,
         })
     }
 }
@@ -250,6 +253,7 @@ impl From<&SubnetEntry> for wire::SubnetRecord {
             miners: entry.miners,
             price: entry.price,
             parameters: Some((&entry.parameters).into()),
+            gathered: entry.gathered,
         }
     }
 }

@@ -85,6 +85,8 @@ struct Subnet {
     miners: u64,
     /// Base units of a miner's place.
     price: u64,
+    /// Base units of the emission that its running epoch has so far.
+    gathered: u64,
     /// Numbers that its rules use.
     numbers: BTreeMap<String, u64>,
 }
@@ -240,6 +242,7 @@ impl From<SubnetEntry> for Subnet {
             models: entry.models,
             miners: entry.miners,
             price: entry.price,
+            gathered: entry.gathered,
             numbers: numbers.collect(),
         }
     }

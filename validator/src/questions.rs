@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use assay_proto::job::{Job, Tier};
-use assay_proto::{Epoch, SecretKey, SubnetId};
+use assay_proto::{SecretKey, SubnetId};
 use assay_verifier::describe;
 use assay_verifier::labels::Labels;
 
@@ -137,7 +137,7 @@ fn question(line: &str) -> Option<Question> {
     Some((inputs.split(';').map(port).collect::<Option<_>>()?, label.parse().ok()?))
 }
 
-/// Asks in every epoch that has begun until the node stops.
+/// Asks in every epoch of its subnet that has begun until the node stops.
 pub(crate) async fn run(
     application: Arc<Application>,
     broker: Arc<Broker>,
@@ -145,15 +145,14 @@ pub(crate) async fn run(
     stopped: Stopped,
 ) {
     let mut head = application.follow();
-    let mut asked = Epoch(0);
+    let mut asked = None;
     loop {
-        let (begun, running, known) = {
+        let running = {
             let state = head.borrow_and_update();
-            let height = state.head().height;
             let known = state.subnet(questions.subnet).is_some_and(|own| own.labelled);
-            (state.epoch_of(height), state.epoch_of(height.next()), known)
+            state.running_epoch(questions.subnet).filter(|_| known)
         };
-        if begun == running && asked != running && known {
+        if running.is_some() && asked != running {
             asked = running;
             if let Err(error) = questions.ask(&application, &broker).await {
                 tracing::error!(error = %describe(&error), "no questions");

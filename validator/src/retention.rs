@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! at head n   every block is kept where retain_blocks = 0
-//!             else those above  n - max(retain_blocks, tempo, SNAPSHOTS * snapshot_blocks)
+//!             else those above  n - max(retain_blocks, 2 tempo, SNAPSHOTS * snapshot_blocks)     the longest tempo of a subnet
 //! states      the one that the node started from, then those at multiples of snapshot_blocks: the latest SNAPSHOTS
 //! ```
 //!
@@ -72,7 +72,10 @@ pub(crate) fn earliest_kept(config: &StoreConfig, state: &State) -> Option<Heigh
         return None;
     }
     let snapshots = u64::try_from(SNAPSHOTS).unwrap_or(u64::MAX).saturating_mul(snapshot_blocks);
-    let kept = retain_blocks.max(state.parameters().tempo).max(snapshots);
+    // What a validator says in an epoch is of the blocks of the one before.
+    let tempos = state.subnet_ids().map(|subnet| state.parameters_of(subnet).tempo);
+    let scored = tempos.max().unwrap_or(0).saturating_mul(2);
+    let kept = retain_blocks.max(scored).max(snapshots);
     Some(Height(state.head().height.0.saturating_sub(kept).saturating_add(1)))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! epoch e      commit to the scores of its own receipts in the blocks of epoch e - 1, if there are any
-//! epoch e + 1  show them
+//! epoch e + 1  show them             epochs being those of the subnet
 //! ```
 //!
 //! It speaks once an epoch has its first block, so that no epoch begins for its sake: a chain at rest stays so.
@@ -33,22 +33,23 @@ type Sealed = Mutex<BTreeMap<(Epoch, SubnetId), RevealScores>>;
 /// Commits and reveals in every epoch until the node stops.
 pub(crate) async fn run(application: Arc<Application>, questions: Option<Arc<Questions>>, stopped: Stopped) {
     let mut head = application.follow();
-    let mut said = None;
+    let mut said = BTreeMap::new();
     let sealed = Arc::new(Sealed::default());
     loop {
-        let (begun, running) = {
+        let begun: Vec<(SubnetId, Epoch)> = {
             let state = head.borrow_and_update();
-            let height = state.head().height;
-            (state.epoch_of(height), state.epoch_of(height.next()))
+            let running =
+                state.subnet_ids().filter_map(|subnet| Some((subnet, state.running_epoch(subnet)?)));
+            running.filter(|(subnet, epoch)| said.get(subnet) != Some(epoch)).collect()
         };
-        if begun == running && said != Some(running) {
-            said = Some(running);
+        if !begun.is_empty() {
+            said.extend(begun.iter().copied());
             let (application, sealed, questions) =
                 (Arc::clone(&application), Arc::clone(&sealed), questions.clone());
-            let speaking = move || speak(&application, questions.as_deref(), &sealed, running);
+            let speaking = move || speak(&application, questions.as_deref(), &sealed, &begun);
             match tokio::task::spawn_blocking(speaking).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(epoch = running.0, error = %describe(&error), "no scores"),
+                Ok(Err(error)) => tracing::error!(error = %describe(&error), "no scores"),
                 Err(error) => tracing::error!(%error, "scoring ended abnormally"),
             }
         }
@@ -59,23 +60,22 @@ pub(crate) async fn run(application: Arc<Application>, questions: Option<Arc<Que
     }
 }
 
-/// Says what is to be said in the running epoch and was not said yet. How that ends nobody waits for: it is in a block of
-/// this epoch, or it is no use.
+/// Says what is to be said in these epochs and was not said yet. How that ends nobody waits for: it is in a block of its
+/// epoch, or it is no use.
 fn speak(
     application: &Application,
     questions: Option<&Questions>,
     sealed: &Sealed,
-    running: Epoch,
+    begun: &[(SubnetId, Epoch)],
 ) -> Result<(), Error> {
     let (state, own) = (application.state(), application.validator());
     if !state.validators().contains(&own) {
         return Ok(());
     }
-    let before = Epoch(running.0.saturating_sub(1));
     let mut kept = sealed.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.retain(|(epoch, _), _| *epoch == before);
-    let subnets = std::iter::once(SubnetId::ROOT).chain(state.subnets().map(|(id, _)| *id));
-    for subnet in subnets {
+    for &(subnet, running) in begun {
+        let before = Epoch(running.0.saturating_sub(1));
+        kept.retain(|&(epoch, of), _| of != subnet || epoch == before);
         let ballot = state.ballot_of(subnet, &own);
         let is_sealed = |epoch: &Epoch| ballot.is_some_and(|ballot| ballot.sealed.contains_key(epoch));
         if is_sealed(&before) {
@@ -109,7 +109,7 @@ fn scores_of(
     subnet: SubnetId,
     epoch: Epoch,
 ) -> Result<Option<RevealScores>, Error> {
-    let (tempo, own) = (state.parameters().tempo, application.validator());
+    let (tempo, own) = (state.parameters_of(subnet).tempo, application.validator());
     let Some(ended) = epoch.0.checked_sub(2) else { return Ok(None) };
     let first = ended.saturating_mul(tempo).saturating_add(1);
     let labels = questions.and_then(|questions| questions.labels(subnet));

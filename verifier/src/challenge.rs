@@ -33,7 +33,7 @@ use assay_proto::challenge::{Challenge, ChallengeAnswer, Challenged, Outcome};
 use assay_proto::genesis::Parameters;
 use assay_proto::limits::PPM;
 use assay_proto::transaction::Devices;
-use assay_proto::{BlockHash, ChainId, Height, PublicKey, Signed};
+use assay_proto::{BlockHash, ChainId, Height, PublicKey, Signed, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::is_majority;
@@ -91,8 +91,6 @@ pub struct Open {
 pub struct Availability {
     /// As it registered them.
     pub devices: Devices,
-    /// Of the running epoch.
-    pub counts: Counts,
     /// The challenge that has not ended.
     pub open: Option<Open>,
 }
@@ -191,31 +189,34 @@ pub(crate) fn begin(before: &State, state: &mut State) {
 /// At the end of a block: challenges that enough askers agree about count, those that are too old do not.
 pub(crate) fn end(state: &mut State) {
     let (height, blocks) = (state.head.height, state.parameters().challenge_blocks);
-    for availability in state.availability.values_mut() {
+    let mut outcomes = Vec::new();
+    for (miner, availability) in &mut state.availability {
         let Some(open) = &availability.open else { continue };
         let outcome = open.outcome();
-        if let Some(outcome) = outcome {
-            count(&mut availability.counts, outcome);
-        }
         if outcome.is_some() || height.0 >= open.height.0.saturating_add(blocks) {
             availability.open = None;
         }
+        outcomes.extend(outcome.map(|outcome| (*miner, outcome)));
     }
+    outcomes.into_iter().for_each(|(miner, outcome)| count(state, &miner, outcome));
 }
 
-/// At the end of an epoch.
-pub(crate) fn begin_epoch(state: &mut State) {
-    state.availability.values_mut().for_each(|availability| availability.counts = Counts::default());
-}
-
-fn count(counts: &mut Counts, outcome: Outcome) {
-    let counter = match outcome {
-        Outcome::Online => &mut counts.online,
-        Outcome::Slow => &mut counts.slow,
-        Outcome::WrongDevice => &mut counts.wrong_device,
-        Outcome::Offline => &mut counts.offline,
-    };
-    *counter = counter.saturating_add(1);
+/// Counts an outcome in every place that the miner has: its devices are the same, whatever it serves.
+fn count(state: &mut State, miner: &PublicKey, outcome: Outcome) {
+    let subnets: Vec<SubnetId> = state.subnet_ids().collect();
+    for subnet in subnets {
+        let Some(place) = state.place_mut(subnet, miner).filter(|place| place.since.is_some()) else {
+            continue;
+        };
+        let counts = &mut place.challenges;
+        let counter = match outcome {
+            Outcome::Online => &mut counts.online,
+            Outcome::Slow => &mut counts.slow,
+            Outcome::WrongDevice => &mut counts.wrong_device,
+            Outcome::Offline => &mut counts.offline,
+        };
+        *counter = counter.saturating_add(1);
+    }
 }
 
 /// What the signatures in a report say, whatever the state.
@@ -315,9 +316,11 @@ pub(crate) fn note(
             miner.models.clear();
         }
     }
+    if got == Outcome::WrongDevice {
+        count(state, &miner, got);
+    }
     let Some(availability) = state.availability.get_mut(&miner) else { return Err(unknown) };
     if got == Outcome::WrongDevice {
-        count(&mut availability.counts, got);
         availability.open = None;
     } else if let Some(asker) = availability.open.as_mut().and_then(|open| open.askers.get_mut(place)) {
         asker.word = Some(number(got));

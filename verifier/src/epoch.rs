@@ -15,7 +15,8 @@
 //! reward_i     = floor((E - E / 2) * D_i / sum D)             for validator i
 //! ```
 //!
-//! All of it is of one subnet, with its numbers, its miners and the validators with a say in it. What rounding leaves is not
+//! All of it is of one subnet and its epoch, with its numbers, its miners and the validators with a say in it; beside the root
+//! `E` is what the subnet gathered. What rounding leaves is not
 //! minted. An epoch without a verified assignment mints nothing, so that empty blocks earn
 //! nothing; nor is the miners' half minted if every weight is 0. `E` is cut where the supply would leave 64 bits.
 
@@ -27,7 +28,7 @@ use assay_proto::report::{MinerEpoch, SubnetEpoch, ValidatorEpoch};
 use assay_proto::{Epoch, PublicKey, SubnetId};
 
 use crate::certificate::ValidatorSet;
-use crate::challenge::{self, Availability, Counts};
+use crate::challenge::{self, Counts};
 use crate::fixed::Fixed;
 use crate::latency::Measured;
 use crate::scores::Consensus;
@@ -38,7 +39,7 @@ pub fn quality_ppm(parameters: &Parameters, latency_us: u64) -> u64 {
     share(PPM, parameters.latency_target_us, latency_us.max(parameters.latency_target_us))
 }
 
-/// Base units that an epoch may mint.
+/// Base units that an epoch may mint beside a supply, and what is to be minted already.
 pub fn emission(parameters: &Parameters, epoch: Epoch, supply: u64) -> u64 {
     let halvings = epoch.0.saturating_sub(1).checked_div(parameters.halving_epochs).unwrap_or(0);
     let shift = u32::try_from(halvings).unwrap_or(u32::MAX);
@@ -66,17 +67,15 @@ pub fn reputation_ppm(parameters: &Parameters, before: u64, work: &Work, challen
 /// Miners of a subnet at the end of an epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
-    /// With their work.
+    /// With their work, and what their challenges showed.
     pub miners: &'a BTreeMap<PublicKey, &'a Place>,
-    /// With what their challenges showed.
-    pub availability: &'a BTreeMap<PublicKey, Availability>,
     /// With what validators measured of them.
     pub latencies: &'a BTreeMap<PublicKey, &'a Measured>,
 }
 
 impl Standing<'_> {
     fn challenges(&self, miner: &PublicKey) -> Counts {
-        self.availability.get(miner).map_or_else(Counts::default, |availability| availability.counts)
+        self.miners.get(miner).map_or_else(Counts::default, |place| place.challenges)
     }
 
     fn latency_us(&self, miner: &PublicKey) -> Option<u64> {
@@ -91,10 +90,10 @@ impl Standing<'_> {
     }
 }
 
-/// Who earns what of a subnet's share of an epoch's emission; verified work and power decide where there is no consensus.
+/// Who earns what of this emission at the end of a subnet's epoch; verified work and power decide where there is no consensus.
 pub fn close(
     parameters: &Parameters,
-    (subnet, emission): (SubnetId, u64),
+    (subnet, epoch, emission): (SubnetId, Epoch, u64),
     validators: &ValidatorSet,
     standing: Standing<'_>,
     consensus: Option<&Consensus>,
@@ -166,6 +165,7 @@ pub fn close(
     };
     SubnetEpoch {
         subnet,
+        epoch,
         emission,
         scored: consensus.is_some(),
         miners: rows.iter().map(miner).collect(),

@@ -372,6 +372,16 @@ pub enum Reason {
     /// Not registered.
     #[error("subnet {0} is not registered")]
     SubnetUnknown(SubnetId),
+    /// A tempo of a subnet that is none of the chain's epochs.
+    #[error("the tempo of a subnet is a multiple of the chain's {tempo} blocks up to {limit}, got {got}")]
+    SubnetTempo {
+        /// The chain's.
+        tempo: u64,
+        /// The greatest.
+        limit: u64,
+        /// The subnet's.
+        got: u64,
+    },
     /// A model that the subnet does not name.
     #[error("subnet {subnet} does not accept model {model}")]
     SubnetModel {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use assay_proto::genesis::Parameters;
 use assay_proto::subnet::{Number, VoteParameter};
-use assay_proto::{Epoch, PublicKey};
+use assay_proto::{Epoch, PublicKey, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::error::Reason;
@@ -54,9 +54,8 @@ pub(crate) fn coming(state: &State) -> Parameters {
 
 /// Whether the chain and every subnet may have these numbers.
 fn check(state: &State, parameters: &Parameters) -> Result<(), Reason> {
-    let subnets = state.subnets.values().map(|own| own.parameters(parameters));
-    let mut all = std::iter::once(*parameters).chain(subnets);
-    all.try_for_each(|parameters| parameters.check()).map_err(Reason::Parameters)
+    parameters.check().map_err(Reason::Parameters)?;
+    state.subnets.values().try_for_each(|own| own.check(parameters))
 }
 
 /// Counts a vote, or changes nothing.
@@ -81,7 +80,7 @@ pub(crate) fn vote(state: &mut State, signer: PublicKey, body: VoteParameter) ->
         |(validator, power): (PublicKey, u64)| (votes.get(&validator) == Some(&number)).then_some(power);
     let power = state.validators().iter().filter_map(agree).fold(0, u64::saturating_add);
     if state.validators().is_quorum(power) {
-        let epoch = state.epoch_of(state.head.height).next().next();
+        let epoch = state.epoch_of(SubnetId::ROOT, state.head.height).next().next();
         votes.retain(|_, other| other.name != number.name);
         announced.insert(number.name, (epoch, number.value));
     }

@@ -30,7 +30,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::is_majority;
 use crate::limits;
-use crate::state::State;
+use crate::state::{State, of_subnet};
 
 /// What one validator measured of a miner in the running epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -117,7 +117,8 @@ pub(crate) fn leave(state: &mut State, subnet: SubnetId, miner: PublicKey) {
     }
 }
 
-/// At the end of an epoch.
-pub(crate) fn begin_epoch(state: &mut State) {
-    state.latencies.values_mut().for_each(|measured| *measured = Measured::default());
+/// At the end of a subnet's epoch.
+pub(crate) fn begin_epoch(state: &mut State, subnet: SubnetId) {
+    let own = state.latencies.range_mut(of_subnet(subnet));
+    own.for_each(|(_, measured)| *measured = Measured::default());
 }

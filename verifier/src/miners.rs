@@ -9,7 +9,7 @@
 //! immune   : epoch < epoch of its registration + immunity_epochs
 //! ```
 //!
-//! Price, slots and immunity are the subnet's. The price is burned, once for a place. Who leaves loses place, models,
+//! Price, slots, immunity and epochs are the subnet's. The price is burned, once for a place. Who leaves loses place, models,
 //! reputation and the running epoch's work in that subnet; its record stays, since records do, and it may register again at the
 //! price of the day.
 
@@ -20,6 +20,7 @@ use assay_proto::transaction::{Purpose, RegisterMiner};
 use assay_proto::{ModelId, PublicKey, SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::challenge::Counts;
 use crate::error::Reason;
 use crate::state::{Place, State, Work};
 use crate::{accounts, challenge, latency, locks, subnets};
@@ -114,8 +115,10 @@ fn make_room(state: &State, subnet: SubnetId) -> Result<Option<PublicKey>, Reaso
     if placed().count() < slots {
         return Ok(None);
     }
-    let (now, immunity) = (state.epoch_of(state.head.height), state.parameters_of(subnet).immunity_epochs);
-    let immune = |since| now.0 < state.epoch_of(since).0.saturating_add(immunity);
+    let immunity = state.parameters_of(subnet).immunity_epochs;
+    let epoch = |height| state.epoch_of(subnet, height).0;
+    let now = epoch(state.head.height);
+    let immune = |since| now < epoch(since).saturating_add(immunity);
     let rank = |key: &PublicKey, place: &Place| (place.emission, place.reputation_ppm, *key);
     let candidates = placed().filter(|(.., since)| !immune(*since)).map(|(key, place, _)| rank(key, place));
     let (_, _, key) = candidates.min().ok_or(Reason::Miners(slots))?;
@@ -148,8 +151,9 @@ pub fn may_serve(state: &State, miner: &PublicKey) -> bool {
     locks::check_collateral(state, *miner, locks::devices(state, miner), locked).is_ok()
 }
 
-/// The work of a miner that counts nothing yet.
+/// A miner's place in an epoch in which nothing counts yet.
 pub(crate) fn begin_epoch(place: &mut Place) {
     place.work = Work::default();
+    place.challenges = Counts::default();
     place.emission = 0;
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! epoch e      commit   once a validator, subnet and epoch, with a permit: the `validator_permits` of the greatest power
 //! epoch e + 1  reveal   opens the commitment of e; whoever does not has no dividends at the end of e + 1
-//! end, of each subnet alone, over its miners and the validators with a permit:
+//! end, of each subnet alone, with its own epoch, over its miners and the validators with a permit:
 //!              W_ij = 0 if i = j, or if j took its place after i committed; otherwise what i showed
 //!              more than two thirds of the voting power showed scores: `yuma::epoch` over power, W and bonds
 //!              otherwise verified work decides (`epoch`), and bonds rest
@@ -69,7 +69,7 @@ pub struct Ballot {
 /// Takes a commitment, or changes nothing.
 pub(crate) fn commit(state: &mut State, signer: PublicKey, body: CommitScores) -> Result<(), Reason> {
     let CommitScores { epoch, commitment, subnet } = body;
-    check(state, signer, epoch, state.epoch_of(state.head.height))?;
+    check(state, signer, epoch, state.epoch_of(subnet, state.head.height))?;
     subnets::check_known(state, subnet)?;
     if !state.permitted(subnet).contains(&signer) {
         return Err(Reason::Permit { validator: signer, subnet });
@@ -85,7 +85,7 @@ pub(crate) fn commit(state: &mut State, signer: PublicKey, body: CommitScores) -
 
 /// Opens a commitment, or changes nothing.
 pub(crate) fn reveal(state: &mut State, signer: PublicKey, body: RevealScores) -> Result<(), Reason> {
-    let before = Epoch(state.epoch_of(state.head.height).0.saturating_sub(1));
+    let before = Epoch(state.epoch_of(body.subnet, state.head.height).0.saturating_sub(1));
     check(state, signer, body.epoch, before)?;
     let got = body.commitment(state.chain_id(), &signer);
     let sealed =

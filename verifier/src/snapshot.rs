@@ -12,7 +12,7 @@
 
 use assay_proto::block::CommittedBlock;
 use assay_proto::genesis::Genesis;
-use assay_proto::{BlockHash, Height, transactions};
+use assay_proto::{BlockHash, Height, SubnetId, transactions};
 
 use crate::certificate::{self, ValidatorSet};
 use crate::error::Reason;
@@ -108,7 +108,7 @@ pub fn check_state(state: &State, block: &CommittedBlock) -> Result<(), Snapshot
 fn committers(state: &State) -> ValidatorSet {
     let height = state.head().height;
     let power = state.stake_power();
-    let stakes = if ends_epoch(state, height) { &power.previous } else { &power.current };
+    let stakes = if ends_epoch(state, SubnetId::ROOT, height) { &power.previous } else { &power.current };
     let gone =
         |key: &_| state.offenders().any(|(other, offender)| other == key && offender.removed <= height);
     let validators = ValidatorSet::of(state.genesis_block()).plus(stakes).without(gone);

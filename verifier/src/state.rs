@@ -23,7 +23,7 @@ use assay_proto::{BlockHash, ChainId, Envelope, Epoch, Height, ModelId, PublicKe
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::certificate::ValidatorSet;
-use crate::challenge::Availability;
+use crate::challenge::{Availability, Counts};
 use crate::error::Reason;
 use crate::governance::Governance;
 use crate::holds::Holds;
@@ -124,6 +124,8 @@ pub struct Place {
     pub earned: u64,
     /// Its running epoch.
     pub work: Work,
+    /// Challenges of the miner that ended in the running epoch.
+    pub challenges: Counts,
     /// Height at which it took the place; none if it had to leave it, or never had it.
     pub since: Option<Height>,
     /// Base units that the last epoch awarded it.
@@ -350,6 +352,11 @@ impl State {
         self.subnets.iter()
     }
 
+    /// Every subnet, the root first.
+    pub fn subnet_ids(&self) -> impl Iterator<Item = SubnetId> + '_ {
+        std::iter::once(SubnetId::ROOT).chain(self.subnets.keys().copied())
+    }
+
     /// A subnet beside the root.
     pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
         self.subnets.get(&id)
@@ -527,9 +534,17 @@ impl State {
         }
     }
 
-    /// The epoch that a block at this height belongs to.
-    pub fn epoch_of(&self, height: Height) -> Epoch {
-        Epoch(height.0.saturating_sub(1).checked_div(self.parameters().tempo).unwrap_or(0).saturating_add(1))
+    /// The epoch of a subnet that a block at this height belongs to; the root's are the chain's.
+    pub fn epoch_of(&self, subnet: SubnetId, height: Height) -> Epoch {
+        let tempo = self.parameters_of(subnet).tempo;
+        Epoch(height.0.saturating_sub(1).checked_div(tempo).unwrap_or(0).saturating_add(1))
+    }
+
+    /// The epoch of a subnet that the last block is in, if the next one is too: it has begun and does not end yet.
+    pub fn running_epoch(&self, subnet: SubnetId) -> Option<Epoch> {
+        let [begun, next] =
+            [self.head.height, self.head.height.next()].map(|height| self.epoch_of(subnet, height));
+        (begun == next).then_some(begun)
     }
 
     /// Whether the running epoch has an assignment, so that ending it changes something.
@@ -577,7 +592,7 @@ impl State {
 }
 
 /// Keys of a subnet's accounts.
-fn of_subnet(subnet: SubnetId) -> RangeInclusive<(SubnetId, PublicKey)> {
+pub(crate) fn of_subnet(subnet: SubnetId) -> RangeInclusive<(SubnetId, PublicKey)> {
     (subnet, PublicKey([0; 32]))..=(subnet, PublicKey([u8::MAX; 32]))
 }
 

@@ -8,17 +8,23 @@
 //! miner      has a place in the subnet of every model that it serves (`miners`); its reputation there is of its work there
 //! scores     committed to, shown and weighed in each subnet alone (`scores`)
 //! share_s    floor(E I_s), I = incentive of `yuma::epoch` over power and weights of subnets; the root has what is left
+//! tempo_s    blocks of an epoch of the subnet: a multiple of the chain's; epoch e of it ends with height e tempo_s
+//! gathered   at the end of every epoch of the chain share_s comes to it, up to `limits::EMISSION`; with the subnet's own epoch
+//!            it is emitted (`epoch`), and 0 after that
 //! ```
 //!
 //! Weights are what validators say, until they say something else; one that says nothing wants all for the root. A weight
 //! beyond what a share `kappa` of the power gives counts as that: a subnet that less than half of the power wants has nothing, however
 //! much it pays itself for work. Paid work would be a worse measure, since who is client and miner pays nothing. An epoch
 //! without verified work in a subnet mints nothing there.
+//!
+//! A long epoch is for tasks that few answers are given to in a short one: there scores, bonds and reputations would follow from
+//! noise. A shorter one than the chain's there is not, since the emission is shared by epochs of the chain.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_proto::genesis::Parameters;
-use assay_proto::limits::{SUBNET_MINERS, SUBNETS};
+use assay_proto::limits::{EMISSION, SUBNET_MINERS, SUBNETS, TEMPO};
 use assay_proto::subnet::{Number, RegisterSubnet, WeighSubnets};
 use assay_proto::transaction::{ProofSystem, RegisterModel};
 use assay_proto::{ModelId, PublicKey, SubnetId};
@@ -46,6 +52,8 @@ pub struct Subnet {
     pub numbers: BTreeMap<String, u64>,
     /// What a miner's place costs.
     pub registrations: Registrations,
+    /// Base units of the emission that its running epoch has so far.
+    pub gathered: u64,
 }
 
 impl Subnet {
@@ -57,6 +65,23 @@ impl Subnet {
             let _ = own.set(name, *value);
         }
         own
+    }
+
+    /// Whether its numbers and a chain's go together.
+    pub(crate) fn check(&self, chain: &Parameters) -> Result<(), Reason> {
+        let own = self.parameters(chain);
+        let (tempo, got) = (chain.tempo, own.tempo);
+        if got == 0 || got > TEMPO || got.checked_rem(tempo) != Some(0) {
+            return Err(Reason::SubnetTempo { tempo, limit: TEMPO, got });
+        }
+        // What else depends on the tempo is of the chain's epochs.
+        Parameters { tempo, ..own }.check().map_err(Reason::Parameters)
+    }
+
+    /// Takes in its share of an epoch of the chain.
+    pub(crate) fn gather(&mut self, share: u64) {
+        // So that no share of it overflows (`epoch`): a chain emits no more in one epoch.
+        self.gathered = self.gathered.saturating_add(share).min(EMISSION);
     }
 }
 
@@ -74,11 +99,12 @@ pub(crate) fn register(state: &mut State, signer: PublicKey, body: RegisterSubne
     let numbers = numbers.into_iter().map(|Number { name, value }| (name, value)).collect();
     let models = models.into_iter().collect();
     let registrations = Registrations { price: 0, count: 0 };
-    let mut own = Subnet { owner: signer, task, models, proof_system, labelled, numbers, registrations };
-    let parameters = own.parameters(state.parameters());
-    parameters.check().map_err(Reason::Parameters)?;
-    own.parameters(&governance::coming(state)).check().map_err(Reason::Parameters)?;
-    own.registrations = Registrations::first(&parameters);
+    let gathered = 0;
+    let mut own =
+        Subnet { owner: signer, task, models, proof_system, labelled, numbers, registrations, gathered };
+    own.check(state.parameters())?;
+    own.check(&governance::coming(state))?;
+    own.registrations = Registrations::first(&own.parameters(state.parameters()));
     accounts::burn(state, signer, state.parameters().subnet_price)?;
     // One after the greatest; at most `SUBNETS` of them.
     let id = state.subnets.last_key_value().map_or(SubnetId::ROOT, |(id, _)| *id).next();
@@ -134,8 +160,7 @@ pub fn shares(state: &State, emission: u64) -> BTreeMap<SubnetId, u64> {
     let wanted = |validator: &PublicKey| state.weights.get(validator).filter(|own| !own.0.is_empty());
     let row = |(validator, _): (PublicKey, u64)| -> Vec<u64> {
         let Some(Weights(own)) = wanted(&validator) else { return vec![1] };
-        let all = std::iter::once(&SubnetId::ROOT).chain(state.subnets.keys());
-        all.map(|id| own.get(id).map_or(0, |&weight| weight.into())).collect()
+        state.subnet_ids().map(|id| own.get(&id).map_or(0, |&weight| weight.into())).collect()
     };
     let rows: Vec<Vec<u64>> = state.validators().iter().map(row).collect();
     let rules = yuma::Rules { floor: crate::fixed::Fixed::ZERO, ..scores::rules(state.parameters()) };

@@ -4,7 +4,8 @@
 //! is done first and in parallel (`prepare`); then the transactions apply one after another, and the first that
 //! may not names the block's fault. A transaction changes nothing unless all of it is allowed.
 //!
-//! After the transactions of a height that the tempo divides, the epoch ends. At every height
+//! After the transactions of a height that the tempo divides, the epoch ends, with it that of every subnet whose own tempo divides
+//! the height too. At every height
 //! `sum of balances and locks = genesis + minted - burned`.
 
 mod body;
@@ -15,7 +16,7 @@ mod run;
 use assay_proto::block::Block;
 use assay_proto::receipt::Verdict;
 use assay_proto::report::EpochReport;
-use assay_proto::{Canonical, Envelope, Height, JobId, PublicKey, limits, transactions};
+use assay_proto::{Canonical, Envelope, Height, JobId, PublicKey, SubnetId, limits, transactions};
 
 use crate::error::{Reason, Rejection};
 use crate::state::{KeyCache, Record, State};
@@ -103,9 +104,9 @@ pub(crate) fn fault(state: &State, index: Option<usize>, reason: Reason) -> Reje
     Rejection::new(state.head().height.next(), index, reason)
 }
 
-/// Whether an epoch ends with this height.
-pub fn ends_epoch(state: &State, height: Height) -> bool {
-    height.0.checked_rem(state.parameters().tempo) == Some(0)
+/// Whether an epoch of a subnet ends with this height; the root's are the chain's.
+pub fn ends_epoch(state: &State, subnet: SubnetId, height: Height) -> bool {
+    height.0.checked_rem(state.parameters_of(subnet).tempo) == Some(0)
 }
 
 /// Everything about a header that the state before it decides, and the block's size.

@@ -246,6 +246,7 @@ pub fn report() -> EpochReport {
         validators: vec![validator],
         subnets: vec![SubnetEpoch {
             subnet: SubnetId(3),
+            epoch: Epoch(2),
             emission: 100,
             scored: false,
             miners: vec![miner],

@@ -42,6 +42,12 @@ const SYNC_BYTES: usize = assay_proto::limits::COMMITTED_BLOCK_BYTES + (1 << 20)
 const SYNC_BLOCKS: usize = 20;
 /// Gossip that waits to be sent.
 const COMMANDS: usize = 1024;
+/// Connections from one address at a time: validators behind one router are seen at one.
+const CONNECTIONS_PER_ADDRESS: usize = 256;
+/// Time in which an address that the settings do not name may not connect again after a connection from it has closed. So short,
+/// since validators come from such ones: behind a router, or with more than one address, or named by the ledger alone. For as long
+/// as a peer is refused that was only started again, its vote is missing.
+const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
 /// Time between looks at a port that is not free.
 const RESTART_PAUSE: Duration = Duration::from_millis(300);
 /// Time that a port gets to become free.
@@ -344,7 +350,8 @@ fn config(settings: &Settings) -> Result<Config, Error> {
             rpc_max_size: bytesize(SYNC_BYTES),
             discovery: DiscoveryConfig {
                 enabled: false,
-                max_connections_per_ip: 256,
+                max_connections_per_ip: CONNECTIONS_PER_ADDRESS,
+                ip_throttle_duration: ADDRESS_PAUSE,
                 ..DiscoveryConfig::default()
             },
             ..P2pConfig::default()

@@ -6,14 +6,13 @@ use assay_verifier::state::State;
 
 /// Every subnet, the root first.
 pub(super) fn list(state: &State) -> Subnets {
-    let ids = std::iter::once(SubnetId::ROOT).chain(state.subnets().map(|(id, _)| *id));
     let voted = state.governance();
     let announced = voted.into_iter().flat_map(|voted| &voted.announced);
     let announced = announced.map(|(name, &(epoch, value))| (epoch, Number { name: name.clone(), value }));
     let votes = voted.into_iter().flat_map(|voted| &voted.votes);
     Subnets {
         height: state.head().height,
-        subnets: ids.map(|id| entry(state, id)).collect(),
+        subnets: state.subnet_ids().map(|id| entry(state, id)).collect(),
         announced: announced.collect(),
         votes: votes.map(|(validator, number)| (*validator, number.clone())).collect(),
     }
@@ -34,5 +33,6 @@ fn entry(state: &State, id: SubnetId) -> SubnetEntry {
         miners: u64::try_from(miners).unwrap_or(u64::MAX),
         price: state.registrations_of(id).price,
         parameters: state.parameters_of(id),
+        gathered: own.map_or(0, |own| own.gathered),
     }
 }

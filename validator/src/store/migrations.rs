@@ -16,16 +16,16 @@ use crate::error::Error;
 pub type Step = fn(&Store, &mut WriteBatch) -> Result<(), Error>;
 
 /// Entry `i` leads from schema `i + 1` to schema `i + 2`. Entries are never changed once released.
-pub const STEPS: &[Step] = &[subnets, transaction_trees];
+pub const STEPS: &[Step] = &[subnets, other_blocks];
 
 /// To 2, which may hold records of subnets and of votes; nothing else differs.
 fn subnets(_: &Store, _: &mut WriteBatch) -> Result<(), Error> {
     Ok(())
 }
 
-/// To 3, whose blocks commit to their transactions by a tree. Those of before commit to them otherwise, for good: a log that has
-/// any is no log of this version.
-fn transaction_trees(store: &Store, _: &mut WriteBatch) -> Result<(), Error> {
+/// To 3, whose blocks commit to their transactions by a tree, and to a state in which places count challenges. Those of before
+/// commit to other things, for good: a log that has any is no log of this version.
+fn other_blocks(store: &Store, _: &mut WriteBatch) -> Result<(), Error> {
     match store
         .db
         .iterator_cf(store.family(schema::Family::Blocks)?, IteratorMode::Start)

@@ -6,10 +6,11 @@ use std::time::Duration;
 use assay_proto::challenge::Outcome;
 use assay_proto::genesis::{DeviceClass, Parameters};
 use assay_proto::transaction::{Body, Transaction};
-use assay_proto::{Canonical, Height, PublicKey};
+use assay_proto::{Canonical, Height, PublicKey, SubnetId};
 use assay_validator::Node;
 use assay_verifier::audit::audit;
 use assay_verifier::challenge::Counts;
+use assay_verifier::state::State;
 
 use crate::support::Chain;
 use crate::support::calls::Calls;
@@ -30,14 +31,18 @@ fn parameters() -> Parameters {
 /// 16^3 multiply-adds in 4 ms, and the slack.
 const CLASS: DeviceClass = DeviceClass { id: 1, rate: 1_024_000, collateral_ppm: 0 };
 
+fn counted(state: &State, miner: &PublicKey) -> Counts {
+    state.place(SubnetId::ROOT, miner).map_or_else(Counts::default, |place| place.challenges)
+}
+
 fn counts(node: &Node, miner: &PublicKey) -> Counts {
-    node.application().state().availability(miner).map_or_else(Counts::default, |entry| entry.counts)
+    counted(&node.application().state(), miner)
 }
 
 /// Waits until the counts of a miner are such.
 async fn until(node: &Node, miner: &FakeMiner, wanted: impl Fn(&Counts) -> bool) {
     let (mut head, key) = (node.application().follow(), miner.key.public_key());
-    let seen = head.wait_for(|state| state.availability(&key).is_some_and(|entry| wanted(&entry.counts)));
+    let seen = head.wait_for(|state| wanted(&counted(state, &key)));
     let seen = tokio::time::timeout(PATIENCE, seen).await.map(|_| ());
     assert!(seen.is_ok(), "{:?}", counts(node, &key));
 }

@@ -6,10 +6,10 @@ use assay_proto::block::{CommitCertificate, CommitSignature, Precommit};
 use assay_proto::receipt::Verdict;
 use assay_proto::vote::{Equivocation, Vote, VoteKind};
 use assay_proto::{BlockHash, Height, JobId, SecretKey};
-use assay_validator::Error;
 use assay_validator::application::Application;
 use assay_validator::mempool::{Mempool, Outcome};
 use assay_validator::store::Store;
+use assay_validator::{Error, Node};
 use assay_validator_bft::SigningState;
 use assay_verifier::audit::audit;
 
@@ -61,6 +61,25 @@ async fn three_of_four_go_on_and_the_fourth_catches_up() {
     let roots = agree(&nodes).await;
     first.submit(&network.chain.transfer(6, 1)).await.expect("committed by all");
     assert!(agree(&nodes).await.len() > roots.len());
+}
+
+/// The first knows the second by the ledger alone, and sees it at an address that nobody told it of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validator_that_is_started_again_is_let_in_at_once_from_whatever_address() {
+    let network = Network::new(2);
+    let mut config = network.config(0);
+    config.consensus.peers.clear();
+    let first = Node::start(config, network.keys[0].clone(), network.chain.genesis.clone()).await;
+    let first = first.expect("the node starts");
+    let mut calls = calls(&first).await;
+    for nonce in 1..=3 {
+        let second = network.start(1).await;
+        let transfer = network.chain.transfer(nonce, 1);
+        // The chain needs both.
+        let wait = tokio::time::timeout(Duration::from_secs(15), calls.submit(&transfer));
+        wait.await.expect("in time").expect("committed");
+        second.shutdown().await.expect("stops");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,8 +156,7 @@ async fn a_second_process_with_the_same_folder_and_a_port_in_use_are_refused() {
     assert!(matches!(network.try_start(0).await, Err(Error::Locked { .. })));
     let mut other = network.config(1);
     other.consensus.listen = network.consensus[0];
-    let started =
-        assay_validator::Node::start(other, network.keys[1].clone(), network.chain.genesis.clone()).await;
+    let started = Node::start(other, network.keys[1].clone(), network.chain.genesis.clone()).await;
     assert!(matches!(started, Err(Error::Consensus(_))), "{:?}", started.err());
     node.shutdown().await.expect("stops");
 }

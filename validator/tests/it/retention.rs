@@ -3,6 +3,8 @@
 use assay_proto::block::{CommitCertificate, CommitSignature, Precommit};
 use assay_proto::client::{Client, ClientError, ClientOptions};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
+use assay_proto::subnet::{Number, RegisterSubnet};
+use assay_proto::transaction::Body;
 use assay_proto::{Height, JobId, genesis::Parameters};
 use assay_validator::Error;
 use assay_validator::application::Application;
@@ -50,7 +52,7 @@ fn log_receipt(chain: &Chain, application: &Application, nonce: u64) -> JobId {
 }
 
 fn with_two_receipts(config: StoreConfig, blocks: u64) -> (Chain, Application, [JobId; 2]) {
-    let chain = Chain::with(Parameters { tempo: 3, emission: 0, ..Parameters::default() });
+    let chain = Chain::with(Parameters { tempo: 2, emission: 0, ..Parameters::default() });
     let application = application(&chain, config);
     let _wait = application.submit(chain.register_model(1).envelope()).expect("taken");
     decide(&chain, &application);
@@ -95,16 +97,31 @@ fn an_archive_keeps_all() {
 }
 
 #[test]
-fn at_least_an_epoch_and_two_snapshots_are_kept_however_few_blocks_are_asked_for() {
-    for (snapshot_blocks, earliest) in [(1, 8), (2, 7), (3, 5)] {
+fn at_least_two_epochs_and_two_snapshots_are_kept_however_few_blocks_are_asked_for() {
+    for (snapshot_blocks, earliest) in [(1, 7), (2, 7), (3, 5)] {
         let config = StoreConfig { retain_blocks: 1, snapshot_blocks };
         let (_chain, application, _) = with_two_receipts(config, 10);
         application.prune().expect("prunes");
-        assert_eq!(application.store().earliest(), Height(earliest), "tempo 3, {snapshot_blocks}");
+        assert_eq!(application.store().earliest(), Height(earliest), "tempo 2, {snapshot_blocks}");
         for state in application.snapshots() {
             application.block(state.head().height).expect("the block of a snapshot is there");
         }
     }
+}
+
+#[test]
+fn two_epochs_are_those_of_the_subnet_with_the_longest() {
+    let parameters = Parameters { tempo: 2, emission: 0, subnet_price: 1, ..Parameters::default() };
+    let chain = Chain::with(parameters);
+    let application = application(&chain, StoreConfig { retain_blocks: 1, snapshot_blocks: 1 });
+    let numbers = vec![Number { name: "tempo".into(), value: 6 }];
+    let body =
+        RegisterSubnet { task: "slow".into(), models: vec![], proof_system: None, labelled: false, numbers };
+    let subnet = chain.sign(&chain.client, 1, Body::RegisterSubnet(body));
+    let _wait = application.submit(subnet.envelope()).expect("taken");
+    (0..20).for_each(|_| decide(&chain, &application));
+    application.prune().expect("prunes");
+    assert_eq!(application.store().earliest(), Height(9));
 }
 
 #[test]
@@ -114,12 +131,12 @@ fn an_archive_that_begins_to_forget_does_so_some_blocks_at_a_time() {
     assert!(application.prune().expect("prunes"), "more is left");
     assert_eq!(application.store().earliest(), Height(65));
     assert!(!application.prune().expect("prunes"));
-    assert_eq!(application.store().earliest(), Height(78));
+    assert_eq!(application.store().earliest(), Height(77));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_forgot_blocks_says_from_where_on_it_has_them_and_exports_nothing() {
-    let chain = Chain::with(Parameters { tempo: 3, emission: 0, ..Parameters::default() });
+    let chain = Chain::with(Parameters { tempo: 2, emission: 0, ..Parameters::default() });
     let mut config = chain.config();
     config.store = KEEP;
     let node = chain.start_with(config).await.expect("starts");

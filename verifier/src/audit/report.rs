@@ -94,8 +94,12 @@ fn write_epoch(text: &mut String, epoch: &EpochReport) -> std::fmt::Result {
         by(*scored)
     )?;
     write_rows(text, *scored, miners, validators)?;
-    for SubnetEpoch { subnet, emission, scored, miners, validators } in subnets {
-        writeln!(text, "subnet {subnet}, {emission} of it, shared by {}", by(*scored))?;
+    for SubnetEpoch { subnet, epoch, emission, scored, miners, validators } in subnets {
+        writeln!(
+            text,
+            "subnet {subnet}, epoch {epoch} of its own, {emission} of it, shared by {}",
+            by(*scored)
+        )?;
         write_rows(text, *scored, miners, validators)?;
     }
     writeln!(text)
@@ -239,6 +243,7 @@ pub fn epoch_json(report: &EpochReport) -> Value {
         "validators": validators_json(&report.validators),
         "subnets": report.subnets.iter().map(|row| json!({
             "subnet": row.subnet.0,
+            "epoch": row.epoch.0,
             "emission": row.emission,
             "minted": row.minted(),
             "shared_by": if row.scored { "scores" } else { "work" },

@@ -2,7 +2,7 @@
 
 use assay_proto::block::BlockHeader;
 use assay_proto::report::{EpochReport, SubnetEpoch};
-use assay_proto::{Epoch, PublicKey, Root, SubnetId};
+use assay_proto::{PublicKey, Root, SubnetId};
 
 use super::prepare::Prepared;
 use super::{LoggedReceipt, Transition, body, ends_epoch};
@@ -76,23 +76,31 @@ impl Ended {
     }
 }
 
-/// Ends the epoch if the state's height is its last: mints the rewards of every subnet, moves reputations, bonds, the power of
-/// stake, the prices of places and the numbers of the rules.
+/// Ends the epoch if the state's height is its last: mints the rewards of the root and of every subnet whose epoch ends too, moves
+/// reputations, bonds and prices of places there, the power of stake and the numbers of the rules.
 fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
     let height = state.head.height;
-    if !ends_epoch(state, height) {
+    if !ends_epoch(state, SubnetId::ROOT, height) {
         return Ok(None);
     }
-    let epoch = state.epoch_of(height);
-    let emission = epoch::emission(state.parameters(), epoch, state.supply.total());
+    let epoch = state.epoch_of(SubnetId::ROOT, height);
+    let gathered = state.subnets.values().map(|own| own.gathered);
+    let outstanding = gathered.fold(state.supply.total(), u64::saturating_add);
+    let emission = epoch::emission(state.parameters(), epoch, outstanding);
     let shares = subnets::shares(state, emission);
     let others = shares.values().fold(0, |sum: u64, &share| sum.saturating_add(share));
-    let root = close(state, epoch, SubnetId::ROOT, emission.saturating_sub(others))?;
-    let subnets = shares.into_iter().map(|(subnet, share)| close(state, epoch, subnet, share));
+    let root = close(state, SubnetId::ROOT, emission.saturating_sub(others))?;
+    for (subnet, share) in &shares {
+        state.subnets.get_mut(subnet).into_iter().for_each(|own| own.gather(*share));
+    }
+    let ended: Vec<SubnetId> = shares.into_keys().filter(|&id| ends_epoch(state, id, height)).collect();
+    let subnets = ended.into_iter().map(|subnet| {
+        let gathered = state.subnets.get_mut(&subnet).map(|own| std::mem::take(&mut own.gathered));
+        close(state, subnet, gathered.unwrap_or(0))
+    });
     let subnets = subnets.collect::<Result<Vec<_>, _>>()?;
-    challenge::begin_epoch(state);
-    latency::begin_epoch(state);
-    let SubnetEpoch { scored, miners, validators, .. } = root;
+    let SubnetEpoch { emission, scored, miners, validators, .. } = root;
+    let emission = subnets.iter().fold(emission, |sum, subnet| sum.saturating_add(subnet.emission));
     let report = EpochReport { epoch, height, emission, scored, miners, validators, subnets };
     let minted = state.supply.minted.checked_add(report.minted());
     state.supply.minted = minted.ok_or(Reason::Overflow("the supply"))?;
@@ -101,18 +109,20 @@ fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
     Ok(Some(report))
 }
 
-/// Ends the epoch in one subnet, to which this much of the emission belongs.
-fn close(state: &mut State, epoch: Epoch, subnet: SubnetId, emission: u64) -> Result<SubnetEpoch, Reason> {
+/// Ends the epoch of one subnet, to which this much of the emission belongs.
+fn close(state: &mut State, subnet: SubnetId, emission: u64) -> Result<SubnetEpoch, Reason> {
+    let epoch = state.epoch_of(subnet, state.head.height);
     let (parameters, permitted) = (state.parameters_of(subnet), state.permitted(subnet));
     let places = state.places(subnet);
     let consensus = Consensus::of(&parameters, &permitted, &places, &state.ballots_of(subnet));
-    let (availability, latencies) = (&state.availability, &state.latencies(subnet));
-    let standing = Standing { miners: &places, availability, latencies };
-    let report = epoch::close(&parameters, (subnet, emission), &permitted, standing, consensus.as_ref());
+    let standing = Standing { miners: &places, latencies: &state.latencies(subnet) };
+    let of = (subnet, epoch, emission);
+    let report = epoch::close(&parameters, of, &permitted, standing, consensus.as_ref());
     let placed: Vec<PublicKey> = places.into_keys().collect();
     for miner in placed {
         state.place_mut(subnet, &miner).into_iter().for_each(miners::begin_epoch);
     }
+    latency::begin_epoch(state, subnet);
     for row in &report.miners {
         if let Some(place) = state.place_mut(subnet, &row.miner) {
             place.reputation_ppm = row.reputation_ppm;

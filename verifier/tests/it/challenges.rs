@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use assay_proto::challenge::{Challenge, ChallengeAnswer, Challenged, Outcome};
 use assay_proto::genesis::{DeviceClass, Genesis, Parameters};
 use assay_proto::receipt::Verdict;
+use assay_proto::subnet::RegisterSubnet;
 use assay_proto::transaction::{Body, Devices, Purpose, RegisterMiner, Transfer};
-use assay_proto::{BlockHash, Canonical, Envelope, Height, PublicKey, SecretKey, Signed};
+use assay_proto::{BlockHash, Canonical, Envelope, Height, ModelId, PublicKey, SecretKey, Signed, SubnetId};
 use assay_verifier::Reason;
 use assay_verifier::challenge::work::{ROWS, Work};
 use assay_verifier::challenge::{self, Counts, Open, SLACK_US, drawn, to_ask};
 use assay_verifier::export;
 
+use crate::subnets::{self, ONE, OTHER, number};
 use crate::world::{MODEL, World, client, genesis, key, miner, validator};
 
 /// Multiply-adds a second of class 1; class 2 is twice as fast and as dear.
@@ -85,7 +87,7 @@ pub fn absent(world: &World, by: u8, n: u8) -> Envelope {
 }
 
 pub fn counts(world: &World, n: u8) -> Counts {
-    world.state.availability(&miner(n).public_key()).unwrap().counts
+    world.state.place(SubnetId::ROOT, &miner(n).public_key()).unwrap().challenges
 }
 
 /// 16^3 * 2 multiply-adds at the rate of class 1.
@@ -408,6 +410,48 @@ fn a_missed_challenge_costs_its_epoch_and_no_other() {
     let report = epoch(&mut world, 3, vec![]);
     assert_eq!((row(&report, 0).offline, row(&report, 0).availability_ppm), (0, 1_000_000));
     assert_eq!((row(&report, 0).reputation_ppm, row(&report, 1).reputation_ppm), (625_000, 750_000));
+}
+
+#[test]
+fn an_outcome_counts_in_every_place_until_the_epoch_of_its_subnet_ends() {
+    let mut world = World::of(challenging(|parameters| (parameters.tempo, parameters.subnet_price) = (5, 0)));
+    let numbers = vec![number("tempo", 10)];
+    world.commit(vec![
+        world.register_model(1),
+        world.next(&client(0), Body::RegisterSubnet(RegisterSubnet { numbers, ..subnets::open() })),
+    ]);
+    world.commit(vec![world.next(&validator(1), Body::RegisterModel(subnets::model(OTHER, ONE)))]);
+    let serves = |model_ids: &[ModelId], world: &World, n: u8| {
+        let body =
+            RegisterMiner { endpoint: "http://m:1".into(), model_ids: model_ids.to_vec(), devices: DEVICES };
+        world.next(&miner(n), Body::RegisterMiner(body))
+    };
+    world.commit(vec![serves(&[MODEL, OTHER], &world, 0), serves(&[MODEL], &world, 1)]);
+    world.commit(
+        (0..2)
+            .flat_map(|n| (0..2).map(move |by| (by, n)))
+            .map(|(by, n)| {
+                let nonce = world.state.account(&validator(by).public_key()).nonce + 1 + u64::from(n);
+                let challenge = set(&world, &validator(by), n);
+                world.sign(
+                    &validator(by),
+                    nonce,
+                    Body::Challenged(report(&challenge, None, Outcome::Offline)),
+                )
+            })
+            .collect(),
+    );
+    let of = |world: &World, subnet, n: u8| {
+        world.state.place(subnet, &miner(n).public_key()).map(|place| place.challenges)
+    };
+    let missed = Some(Counts { offline: 1, ..Counts::default() });
+    assert_eq!((of(&world, SubnetId::ROOT, 0), of(&world, ONE, 0)), (missed, missed));
+    assert_eq!((of(&world, SubnetId::ROOT, 1), of(&world, ONE, 1)), (missed, None), "it has no place there");
+    world.advance(5);
+    assert_eq!((of(&world, SubnetId::ROOT, 0), of(&world, ONE, 0)), (Some(Counts::default()), missed));
+    let report = world.advance(10).report.unwrap();
+    assert_eq!((report.subnets[0].miners[0].offline, report.subnets[0].miners[0].availability_ppm), (1, 0));
+    assert_eq!(of(&world, ONE, 0), Some(Counts::default()));
 }
 
 #[test]

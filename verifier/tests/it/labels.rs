@@ -5,7 +5,7 @@ use assay_proto::receipt::Verdict;
 use assay_proto::scores::{CommitScores, RevealScores};
 use assay_proto::subnet::RegisterSubnet;
 use assay_proto::transaction::Body;
-use assay_proto::{ModelId, PublicKey, SecretKey};
+use assay_proto::{ModelId, PublicKey, SecretKey, SubnetId};
 use assay_verifier::labels::Labels;
 use assay_verifier::proof::{KeyOrigin, Statement};
 use assay_verifier::scores::Tally;
@@ -113,7 +113,7 @@ fn of_the_models_that_miners_bring_the_best_earns_most() {
     assert_eq!(scores, expected);
 
     // Whoever has the labels says so, and what they say decides.
-    let running = world.state.epoch_of(world.state.head().height.next());
+    let running = world.state.epoch_of(SubnetId::ROOT, world.state.head().height.next());
     let of = |n: u8| RevealScores { epoch: running, scores: scores.clone(), salt: [n; 32], subnet: ONE };
     let commit = |world: &World, n: u8| {
         let commitment = of(n).commitment(&world.chain, &validator(n).public_key());

@@ -20,6 +20,7 @@ mod rows;
 mod scoring;
 mod states;
 mod subnets;
+mod tempo;
 mod transactions;
 mod trapdoor;
 mod vectors;

@@ -310,7 +310,7 @@ fn the_duties_of_a_validator_are_signed_by_its_operating_key_and_stand_under_the
     // Scores are sealed and opened under the owner's name.
     let height = world.state.head().height.0;
     world.advance(height.next_multiple_of(parameters().tempo));
-    let epoch = world.state.epoch_of(world.state.head().height.next());
+    let epoch = world.state.epoch_of(SubnetId::ROOT, world.state.head().height.next());
     let scores = RevealScores {
         epoch,
         scores: vec![(miner(0).public_key(), 9)],

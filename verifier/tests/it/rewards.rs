@@ -8,7 +8,6 @@ use assay_proto::receipt::Verdict;
 use assay_proto::report::{EpochReport, MinerEpoch};
 use assay_proto::{Envelope, Epoch, Height, PublicKey, SubnetId};
 use assay_verifier::certificate::ValidatorSet;
-use assay_verifier::challenge::Availability;
 use assay_verifier::epoch::{self, Standing};
 use assay_verifier::latency::Measured;
 use assay_verifier::state::{Place, Work};
@@ -18,9 +17,8 @@ use crate::world::{Attempt, PRICE, World, client, genesis, miner, parameters, va
 
 /// Miners that nobody challenged.
 fn standing<'a>(miners: &'a BTreeMap<PublicKey, &'a Place>) -> Standing<'a> {
-    const NONE: &BTreeMap<PublicKey, Availability> = &BTreeMap::new();
     const UNMEASURED: &BTreeMap<PublicKey, &Measured> = &BTreeMap::new();
-    Standing { miners, availability: NONE, latencies: UNMEASURED }
+    Standing { miners, latencies: UNMEASURED }
 }
 
 /// Runs to the end of the epoch, with these transactions in its first block.
@@ -139,7 +137,7 @@ fn quality_is_one_up_to_the_target_and_falls_with_time() {
 #[test]
 fn epochs_are_numbered_from_one_and_end_with_multiples_of_the_tempo() {
     let world = World::empty();
-    let of = |height| world.state.epoch_of(Height(height)).0;
+    let of = |height| world.state.epoch_of(SubnetId::ROOT, Height(height)).0;
     assert_eq!([1, 5, 6, 10, 11].map(of), [1, 1, 2, 2, 3]);
 }
 
@@ -164,7 +162,7 @@ proptest! {
         let key = |n| PublicKey([u8::try_from(n).unwrap(); 32]);
         let miners = places.iter().enumerate().map(|(n, place)| (key(n), place)).collect();
         let validators = ValidatorSet::of(&genesis());
-        let report = epoch::close(&parameters, (SubnetId::ROOT, emission), &validators, standing(&miners), None);
+        let report = epoch::close(&parameters, (SubnetId::ROOT, Epoch(1), emission), &validators, standing(&miners), None);
         prop_assert!(report.minted() <= emission);
         let (mut earned, mut incentive) = (0, 0);
         for row in &report.miners {
@@ -192,7 +190,7 @@ proptest! {
         let miners = [(PublicKey([1; 32]), &record)].into();
         let parameters = Parameters { emission: EMISSION, ..parameters() };
         let validators = ValidatorSet::of(&genesis());
-        let report = epoch::close(&parameters, (SubnetId::ROOT, EMISSION), &validators, standing(&miners), None);
+        let report = epoch::close(&parameters, (SubnetId::ROOT, Epoch(1), EMISSION), &validators, standing(&miners), None);
         prop_assert_eq!(report.miners[0].reward, EMISSION / 2);
     }
 }

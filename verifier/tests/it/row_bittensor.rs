@@ -189,7 +189,10 @@ fn bittensor_an_auditor_computes_every_subnet_again() {
     assert_eq!(accepted.state_root, world.state.root());
     assert_eq!(accepted.epochs.last(), Some(&report));
     let text = assay_verifier::audit::report::render_epoch(&report);
-    assert!(text.contains("subnet 1, 500000 of it, shared by the scores of validators"), "{text}");
+    assert!(
+        text.contains("subnet 1, epoch 3 of its own, 500000 of it, shared by the scores of validators"),
+        "{text}"
+    );
     // Validators that sign another root for the block that ends the epoch do not make it true.
     let mut blocks = world.blocks.clone();
     blocks[14].block.header.state_root.0[0] ^= 1;

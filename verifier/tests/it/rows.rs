@@ -31,7 +31,7 @@ fn best(epoch: u64) -> [u16; 3] {
 /// One epoch: reveals of the last one, commitments, some work, its end. `what(epoch, validator)` is what a validator
 /// commits to.
 fn epoch(world: &mut World, what: &dyn Fn(u64, u8) -> [u16; 3]) -> EpochReport {
-    let running = world.state.epoch_of(world.state.head().height.next()).0;
+    let running = world.state.epoch_of(SubnetId::ROOT, world.state.head().height.next()).0;
     let say = |world: &World, n: u8, offset, body| {
         let nonce = world.state.account(&validator(n).public_key()).nonce + offset;
         world.sign(&validator(n), nonce, body)

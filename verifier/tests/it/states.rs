@@ -40,7 +40,7 @@ fn lived() -> World {
         serve(&world, &miner(1), &[MODEL, OTHER]),
         weigh(&world, 0, &[(ONE, 1)]),
     ]);
-    let epoch = world.state.epoch_of(world.state.head().height.next());
+    let epoch = world.state.epoch_of(SubnetId::ROOT, world.state.head().height.next());
     let scores = CommitScores { epoch, commitment: Commitment([1; 32]), subnet: ONE };
     world.commit(vec![
         world.next(&validator(0), Body::CommitScores(scores)),

@@ -14,6 +14,8 @@ use super::checker::{Checker, Summary};
 use super::network::{Network, PATIENCE};
 
 const CHILD: &str = "ASSAY_TEST_VALIDATOR";
+/// A folder for the children's logs, one file each, as detailed as RUST_LOG says; none are written without it.
+const LOGS: &str = "ASSAY_TEST_LOGS";
 const LISTENS: &str = "child listens on ";
 const STOPS: &str = "child stops: ";
 /// Exit code of a child whose node stopped by itself, in order.
@@ -104,10 +106,19 @@ impl Spec {
     }
 }
 
+fn log(index: usize) {
+    let Some(folder) = std::env::var_os(LOGS) else { return };
+    let path = PathBuf::from(folder).join(format!("validator-{index}-{}.log", std::process::id()));
+    let file = std::fs::File::create(path).expect("a log");
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_ansi(false).with_env_filter(filter).with_writer(file).init();
+}
+
 /// What a child does; nothing in the run that starts children.
 pub async fn be_a_child() {
     let Ok(given) = std::env::var(CHILD) else { return };
     let spec = Spec::of_words(&given);
+    log(spec.index);
     let mut network = Network::new(VALIDATORS);
     network.consensus = spec.consensus;
     let mut config = network.config(spec.index);
