@@ -334,8 +334,9 @@ impl Driver {
             // What knows of no signature is believed at the beginning of a chain only.
             let fresh = self.signing_state().height() == ChainHeight(0);
             self.unaware |= fresh && self.heads.values().any(|log| log.head > ChainHeight(0));
-            // Whoever is connected has its say about this node's key before the key signs anything.
-            let heard = self.connections.keys().all(|key| self.heads.contains_key(key));
+            // Whoever is connected has its say about this node's key before the key signs anything. What it says the engine keeps
+            // until a height begins, and hands over before what that height brings: it is enough that it had the time.
+            let heard = self.connections.have_told(&self.heads, Instant::now());
             let patient = matches!(held.reply, Reply::First(_, until) if until > Instant::now());
             if self.unaware || (patient && !heard) {
                 return;

@@ -76,7 +76,7 @@ async fn a_validator_that_is_started_again_is_let_in_at_once_from_whatever_addre
         let second = network.start(1).await;
         let transfer = network.chain.transfer(nonce, 1);
         // The chain needs both.
-        let wait = tokio::time::timeout(Duration::from_secs(15), calls.submit(&transfer));
+        let wait = tokio::time::timeout(Duration::from_secs(9), calls.submit(&transfer));
         wait.await.expect("in time").expect("committed");
         second.shutdown().await.expect("stops");
     }

@@ -23,6 +23,8 @@ use crate::engine::Peer;
 use crate::error::Error;
 use crate::peers::{configured, identity, key_of_bytes};
 
+/// Time after which a connected peer has told where it is: every node does once a second.
+pub(super) const TELLING: Duration = Duration::from_secs(2);
 /// Time in which a connected peer must be heard.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
 
@@ -61,6 +63,12 @@ impl Connections {
     /// Whether a peer is connected.
     pub fn contains(&self, key: &PublicKey) -> bool {
         self.heard.contains_key(key)
+    }
+
+    /// Whether every connected peer has told where it is, or had the time to.
+    pub fn have_told<T>(&self, heads: &BTreeMap<PublicKey, T>, now: Instant) -> bool {
+        let had_time = |since: Instant| now.saturating_duration_since(since) >= TELLING;
+        self.heard.iter().all(|(key, last)| heads.contains_key(key) || had_time(*last))
     }
 
     /// A peer has said something.
@@ -169,6 +177,20 @@ mod tests {
         let stranger = PublicKey([3; 32]);
         connections.heard(stranger, began);
         assert!(!connections.contains(&stranger), "who is not connected is not known");
+    }
+
+    #[test]
+    fn a_peer_has_told_when_it_was_heard_or_had_the_time_to() {
+        let (mut connections, began) = (Connections::default(), Instant::now());
+        let heads = |of: &[PublicKey]| of.iter().map(|key| (*key, ())).collect::<BTreeMap<_, _>>();
+        assert!(connections.have_told(&heads(&[]), began), "nobody is there");
+        connections.are([A].into(), began);
+        assert!(!connections.have_told(&heads(&[]), began) && connections.have_told(&heads(&[A]), began));
+        connections.are([A, B].into(), began + TELLING / 2);
+        assert!(!connections.have_told(&heads(&[A]), began + TELLING), "the other came later");
+        assert!(!connections.have_told(&heads(&[B]), began + TELLING / 2));
+        assert!(connections.have_told(&heads(&[B]), began + TELLING));
+        assert!(connections.have_told(&heads(&[]), began + TELLING + TELLING / 2));
     }
 
     #[test]
