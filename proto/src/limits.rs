@@ -70,7 +70,7 @@ pub const SUBNET_MINERS: usize = 256;
 /// Models that a subnet names, if it does not accept any.
 pub const SUBNET_MODELS: usize = 64;
 /// Numbers of a subnet that differ from the chain's.
-pub const SUBNET_NUMBERS: usize = 17;
+pub const SUBNET_NUMBERS: usize = crate::genesis::Parameters::OF_SUBNETS.len();
 /// Siblings of a record.
 pub const SIBLINGS: usize = 256;
 /// Device classes of a genesis.

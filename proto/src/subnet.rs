@@ -71,7 +71,7 @@ pub struct SubnetEntry {
     /// Numbers that its rules use.
     pub parameters: Parameters,
     /// Base units of the emission that its running epoch has so far.
-    pub gathered: u64,
+    pub pending_emission: u64,
 }
 
 /// Every subnet, and what validators vote on.
@@ -235,7 +235,7 @@ impl TryFrom<wire::SubnetRecord> for SubnetEntry {
             miners: wire.miners,
             price: wire.price,
             parameters: required(wire.parameters, "parameters of a subnet")?,
-            gathered: wire.gathered,
+            pending_emission: wire.pending_emission,
         })
     }
 }
@@ -253,7 +253,7 @@ impl From<&SubnetEntry> for wire::SubnetRecord {
             miners: entry.miners,
             price: entry.price,
             parameters: Some((&entry.parameters).into()),
-            gathered: entry.gathered,
+            pending_emission: entry.pending_emission,
         }
     }
 }

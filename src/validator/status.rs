@@ -86,7 +86,7 @@ struct Subnet {
     /// Base units of a miner's place.
     price: u64,
     /// Base units of the emission that its running epoch has so far.
-    gathered: u64,
+    pending_emission: u64,
     /// Numbers that its rules use.
     numbers: BTreeMap<String, u64>,
 }
@@ -242,7 +242,7 @@ impl From<SubnetEntry> for Subnet {
             models: entry.models,
             miners: entry.miners,
             price: entry.price,
-            gathered: entry.gathered,
+            pending_emission: entry.pending_emission,
             numbers: numbers.collect(),
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! at head n   every block is kept where retain_blocks = 0
-//!             else those above  n - max(retain_blocks, 2 tempo, SNAPSHOTS * snapshot_blocks)     the longest tempo of a subnet
+//!             else those above  n - max(retain_blocks, 2 tempo, SNAPSHOTS * snapshot_blocks)
+//!             tempo: the longest of the root and of the subnets that have a share of the emission
 //! states      the one that the node started from, then those at multiples of snapshot_blocks: the latest SNAPSHOTS
 //! ```
 //!
@@ -14,8 +15,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use assay_proto::Height;
+use assay_proto::limits::EMISSION;
+use assay_proto::{Height, SubnetId};
 use assay_verifier::state::State;
+use assay_verifier::subnets;
 use tokio::time::sleep;
 
 use crate::application::Application;
@@ -73,9 +76,17 @@ pub(crate) fn earliest_kept(config: &StoreConfig, state: &State) -> Option<Heigh
     }
     let snapshots = u64::try_from(SNAPSHOTS).unwrap_or(u64::MAX).saturating_mul(snapshot_blocks);
     // What a validator says in an epoch is of the blocks of the one before.
-    let tempos = state.subnet_ids().map(|subnet| state.parameters_of(subnet).tempo);
-    let scored = tempos.max().unwrap_or(0).saturating_mul(2);
-    let kept = retain_blocks.max(scored).max(snapshots);
+    let scored = |subnet| state.parameters_of(subnet).tempo.saturating_mul(2);
+    let kept = retain_blocks.max(scored(SubnetId::ROOT)).max(snapshots);
+    // Anybody registers a subnet with a long epoch; only those count that most of the power wants. They are asked for only where one
+    // could count.
+    let kept = match state.subnet_ids().any(|subnet| scored(subnet) > kept) {
+        true => {
+            let shares = subnets::shares(state, EMISSION).into_iter().filter(|(_, share)| *share > 0);
+            shares.map(|(subnet, _)| scored(subnet)).fold(kept, u64::max)
+        }
+        false => kept,
+    };
     Some(Height(state.head().height.0.saturating_sub(kept).saturating_add(1)))
 }
 

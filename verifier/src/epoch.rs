@@ -182,7 +182,7 @@ fn share(whole: u64, part: u64, total: u64) -> u64 {
     wide_share(whole, part.into(), total.into())
 }
 
-/// The same with wide weights. Parameters bound emission by 2^53, tempo by 2^20, a block by 2^12 transactions, quality and
+/// The same with wide weights. Parameters bound emission by 2^53, `Subnet::accrue` what is pending by the same, tempo by 2^20, a block by 2^12 transactions, quality and
 /// reputation by 2^20, a share of the incentive by 2^48: the product stays below 2^(52 + 52 + 20).
 fn wide_share(whole: u64, part: u128, total: u128) -> u64 {
     let product = u128::from(whole).saturating_mul(part);

@@ -9,7 +9,7 @@
 //! scores     committed to, shown and weighed in each subnet alone (`scores`)
 //! share_s    floor(E I_s), I = incentive of `yuma::epoch` over power and weights of subnets; the root has what is left
 //! tempo_s    blocks of an epoch of the subnet: a multiple of the chain's; epoch e of it ends with height e tempo_s
-//! gathered   at the end of every epoch of the chain share_s comes to it, up to `limits::EMISSION`; with the subnet's own epoch
+//! pending    at the end of every epoch of the chain share_s is added to it, up to `limits::EMISSION`; with the subnet's own epoch
 //!            it is emitted (`epoch`), and 0 after that
 //! ```
 //!
@@ -53,7 +53,7 @@ pub struct Subnet {
     /// What a miner's place costs.
     pub registrations: Registrations,
     /// Base units of the emission that its running epoch has so far.
-    pub gathered: u64,
+    pub pending_emission: u64,
 }
 
 impl Subnet {
@@ -79,9 +79,9 @@ impl Subnet {
     }
 
     /// Takes in its share of an epoch of the chain.
-    pub(crate) fn gather(&mut self, share: u64) {
+    pub(crate) fn accrue(&mut self, share: u64) {
         // So that no share of it overflows (`epoch`): a chain emits no more in one epoch.
-        self.gathered = self.gathered.saturating_add(share).min(EMISSION);
+        self.pending_emission = self.pending_emission.saturating_add(share).min(EMISSION);
     }
 }
 
@@ -99,9 +99,17 @@ pub(crate) fn register(state: &mut State, signer: PublicKey, body: RegisterSubne
     let numbers = numbers.into_iter().map(|Number { name, value }| (name, value)).collect();
     let models = models.into_iter().collect();
     let registrations = Registrations { price: 0, count: 0 };
-    let gathered = 0;
-    let mut own =
-        Subnet { owner: signer, task, models, proof_system, labelled, numbers, registrations, gathered };
+    let pending_emission = 0;
+    let mut own = Subnet {
+        owner: signer,
+        task,
+        models,
+        proof_system,
+        labelled,
+        numbers,
+        registrations,
+        pending_emission,
+    };
     own.check(state.parameters())?;
     own.check(&governance::coming(state))?;
     own.registrations = Registrations::first(&own.parameters(state.parameters()));

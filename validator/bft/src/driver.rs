@@ -49,6 +49,8 @@ const TICK: Duration = Duration::from_millis(250);
 const TICKS_A_STATUS: u64 = 4;
 /// Time to wait for peers before the first height is started without them.
 const PEERS_TIME: Duration = Duration::from_secs(10);
+/// Time that the first proposal of a run waits for what peers told to be read.
+const READING: Duration = Duration::from_millis(500);
 /// Blocks of one answer to a node that catches up.
 const SYNC_BLOCKS: u64 = 64;
 
@@ -77,6 +79,14 @@ enum Reply {
     Next(oneshot::Sender<Next<Context>>),
 }
 
+/// A value that the engine asks for.
+struct Asked {
+    height: Height,
+    round: Round,
+    reply: oneshot::Sender<LocallyProposedValue<Context>>,
+    since: Instant,
+}
+
 /// One side of the conversation.
 pub(crate) struct Driver {
     application: Arc<dyn Application>,
@@ -96,6 +106,9 @@ pub(crate) struct Driver {
     /// The height in progress; none while it is held.
     started: Option<ChainHeight>,
     held: Option<Held>,
+    asked: Option<Asked>,
+    /// Whether the height in progress is the first one of this run.
+    is_first: bool,
     streams: Streams,
     early: BTreeMap<PublicKey, Vec<Whole>>,
     heads: BTreeMap<PublicKey, PeerLog>,
@@ -134,6 +147,8 @@ impl Driver {
             head,
             started: None,
             held: None,
+            asked: None,
+            is_first: true,
             streams: Streams::default(),
             early: BTreeMap::new(),
             heads: BTreeMap::new(),
@@ -158,7 +173,7 @@ impl Driver {
             Mode::Sign => None,
             Mode::Watch(until) => until,
         };
-        (self.started, self.held) = (None, None);
+        (self.started, self.held, self.asked, self.is_first) = (None, None, None, true);
         (self.streams, self.early) = (Streams::default(), BTreeMap::new());
         self.connections.begin();
         self.status.send_modify(|status| {
@@ -202,6 +217,7 @@ impl Driver {
             if self.unaware {
                 return Ok(End::Unaware);
             }
+            self.propose(channels).await?;
             if self.has_watched()? {
                 return Ok(End::Watched);
             }
@@ -225,22 +241,7 @@ impl Driver {
                 answered(reply_value.send(values));
             }
             AppMsg::GetValue { height, round, reply, .. } => {
-                if self.head.next() != height.into() {
-                    tracing::error!(%height, head = %self.head, "a value is asked for at another height");
-                    return Ok(());
-                }
-                let number = round.as_u32().unwrap_or(0);
-                let Proposed { hash, bytes } = self.blocking(move |app| app.propose(number)).await?;
-                answered(reply.send(LocallyProposedValue::new(height, round, Value(hash))));
-                let start = Start {
-                    height,
-                    round,
-                    valid_round: Round::Nil,
-                    proposer: Address(self.own),
-                    value: Value(hash),
-                    length: length(&bytes),
-                };
-                self.publish_block(channels, start, &bytes).await;
+                self.asked = Some(Asked { height, round, reply, since: Instant::now() });
             }
             AppMsg::RestreamProposal { height, round, valid_round, address, value_id } => {
                 let hash = value_id.0;
@@ -309,6 +310,33 @@ impl Driver {
                 answered(reply.send(extensions.into_iter().map(|(address, _)| (address, Ok(()))).collect()));
             }
         }
+        Ok(())
+    }
+
+    /// Makes the value that is asked for; the first one of a run not before what the peers told of this node's key is read: it comes
+    /// right after the question, if they told.
+    async fn propose(&mut self, channels: &Channels<Context>) -> Result<(), Error> {
+        let reads = |asked: &mut Asked| {
+            let unread = self.connections.keys().any(|key| !self.heads.contains_key(key));
+            !(self.is_first && unread && asked.since.elapsed() < READING)
+        };
+        let Some(Asked { height, round, reply, since: _ }) = self.asked.take_if(reads) else { return Ok(()) };
+        if self.head.next() != height.into() {
+            tracing::error!(%height, head = %self.head, "a value is asked for at another height");
+            return Ok(());
+        }
+        let number = round.as_u32().unwrap_or(0);
+        let Proposed { hash, bytes } = self.blocking(move |app| app.propose(number)).await?;
+        answered(reply.send(LocallyProposedValue::new(height, round, Value(hash))));
+        let start = Start {
+            height,
+            round,
+            valid_round: Round::Nil,
+            proposer: Address(self.own),
+            value: Value(hash),
+            length: length(&bytes),
+        };
+        self.publish_block(channels, start, &bytes).await;
         Ok(())
     }
 
@@ -391,7 +419,7 @@ impl Driver {
 
     /// A block was decided.
     fn advance(&mut self) {
-        self.head = self.application.head();
+        (self.head, self.is_first) = (self.application.head(), false);
         self.set = ValidatorSet::new(self.application.validators());
         let head = self.head;
         self.streams.prune(head);

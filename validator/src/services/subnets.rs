@@ -33,6 +33,6 @@ fn entry(state: &State, id: SubnetId) -> SubnetEntry {
         miners: u64::try_from(miners).unwrap_or(u64::MAX),
         price: state.registrations_of(id).price,
         parameters: state.parameters_of(id),
-        gathered: own.map_or(0, |own| own.gathered),
+        pending_emission: own.map_or(0, |own| own.pending_emission),
     }
 }

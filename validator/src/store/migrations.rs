@@ -16,7 +16,7 @@ use crate::error::Error;
 pub type Step = fn(&Store, &mut WriteBatch) -> Result<(), Error>;
 
 /// Entry `i` leads from schema `i + 1` to schema `i + 2`. Entries are never changed once released.
-pub const STEPS: &[Step] = &[subnets, other_blocks];
+pub const STEPS: &[Step] = &[subnets, refuse_older_blocks];
 
 /// To 2, which may hold records of subnets and of votes; nothing else differs.
 fn subnets(_: &Store, _: &mut WriteBatch) -> Result<(), Error> {
@@ -25,7 +25,7 @@ fn subnets(_: &Store, _: &mut WriteBatch) -> Result<(), Error> {
 
 /// To 3, whose blocks commit to their transactions by a tree, and to a state in which places count challenges. Those of before
 /// commit to other things, for good: a log that has any is no log of this version.
-fn other_blocks(store: &Store, _: &mut WriteBatch) -> Result<(), Error> {
+fn refuse_older_blocks(store: &Store, _: &mut WriteBatch) -> Result<(), Error> {
     match store
         .db
         .iterator_cf(store.family(schema::Family::Blocks)?, IteratorMode::Start)

@@ -12,6 +12,8 @@ use assay_validator::store::Store;
 use assay_validator::{Error, Node};
 use assay_validator_bft::SigningState;
 use assay_verifier::audit::audit;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 use crate::support::calls::names;
 use crate::support::miner::Behaviour;
@@ -80,6 +82,21 @@ async fn a_validator_that_is_started_again_is_let_in_at_once_from_whatever_addre
         wait.await.expect("in time").expect("committed");
         second.shutdown().await.expect("stops");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_nobody_named_has_to_wait_between_connections() {
+    let network = Network::new(2);
+    let _node = network.start(0).await;
+    let is_open = || async {
+        let mut stream = TcpStream::connect(network.consensus[0]).await.expect("a port");
+        // The node says nothing before the other side does.
+        tokio::time::timeout(Duration::from_millis(300), stream.read_u8()).await.is_err()
+    };
+    assert!(is_open().await);
+    assert!(!is_open().await, "the first one was closed a moment ago");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(is_open().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,9 +3,9 @@
 use assay_proto::block::{CommitCertificate, CommitSignature, Precommit};
 use assay_proto::client::{Client, ClientError, ClientOptions};
 use assay_proto::receipt::{Evidence, Receipt, Verdict};
-use assay_proto::subnet::{Number, RegisterSubnet};
+use assay_proto::subnet::{Number, RegisterSubnet, WeighSubnets};
 use assay_proto::transaction::Body;
-use assay_proto::{Height, JobId, genesis::Parameters};
+use assay_proto::{Height, JobId, SubnetId, genesis::Parameters};
 use assay_validator::Error;
 use assay_validator::application::Application;
 use assay_validator::config::StoreConfig;
@@ -110,7 +110,7 @@ fn at_least_two_epochs_and_two_snapshots_are_kept_however_few_blocks_are_asked_f
 }
 
 #[test]
-fn two_epochs_are_those_of_the_subnet_with_the_longest() {
+fn two_epochs_are_those_of_the_longest_subnet_that_validators_give_a_share() {
     let parameters = Parameters { tempo: 2, emission: 0, subnet_price: 1, ..Parameters::default() };
     let chain = Chain::with(parameters);
     let application = application(&chain, StoreConfig { retain_blocks: 1, snapshot_blocks: 1 });
@@ -119,9 +119,18 @@ fn two_epochs_are_those_of_the_subnet_with_the_longest() {
         RegisterSubnet { task: "slow".into(), models: vec![], proof_system: None, labelled: false, numbers };
     let subnet = chain.sign(&chain.client, 1, Body::RegisterSubnet(body));
     let _wait = application.submit(subnet.envelope()).expect("taken");
-    (0..20).for_each(|_| decide(&chain, &application));
+    decide(&chain, &application);
+    let weights = Body::WeighSubnets(WeighSubnets { weights: vec![(SubnetId(1), 1)] });
+    let _wait = application.submit(chain.sign(&chain.validator, 1, weights).envelope()).expect("taken");
+    (0..19).for_each(|_| decide(&chain, &application));
     application.prune().expect("prunes");
     assert_eq!(application.store().earliest(), Height(9));
+    // Nobody is made to keep more by a subnet that no validator wants.
+    let weights = Body::WeighSubnets(WeighSubnets { weights: vec![] });
+    let _wait = application.submit(chain.sign(&chain.validator, 2, weights).envelope()).expect("taken");
+    decide(&chain, &application);
+    application.prune().expect("prunes");
+    assert_eq!(application.store().earliest(), Height(18));
 }
 
 #[test]

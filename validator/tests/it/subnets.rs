@@ -58,7 +58,7 @@ async fn subnets_and_votes_are_listed() {
     assert_eq!((one.subnet, one.owner), (ONE, Some(chain.client.public_key())));
     assert_eq!((one.task.as_str(), one.labelled, one.miners, one.models), ("sums", true, 1, 1));
     assert_eq!((one.parameters.kappa, root.parameters.kappa), (40_000, 32_767));
-    assert_eq!((one.parameters.tempo, root.parameters.tempo, one.gathered), (16, 8, 0));
+    assert_eq!((one.parameters.tempo, root.parameters.tempo, one.pending_emission), (16, 8, 0));
     // The only validator has all of the power.
     assert_eq!((list.announced, list.votes), (vec![(Epoch(3), number)], vec![]));
     node.shutdown().await.expect("stops");

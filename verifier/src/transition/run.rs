@@ -84,19 +84,19 @@ fn end_epoch(state: &mut State) -> Result<Option<EpochReport>, Reason> {
         return Ok(None);
     }
     let epoch = state.epoch_of(SubnetId::ROOT, height);
-    let gathered = state.subnets.values().map(|own| own.gathered);
-    let outstanding = gathered.fold(state.supply.total(), u64::saturating_add);
+    let pending = state.subnets.values().map(|own| own.pending_emission);
+    let outstanding = pending.fold(state.supply.total(), u64::saturating_add);
     let emission = epoch::emission(state.parameters(), epoch, outstanding);
     let shares = subnets::shares(state, emission);
     let others = shares.values().fold(0, |sum: u64, &share| sum.saturating_add(share));
     let root = close(state, SubnetId::ROOT, emission.saturating_sub(others))?;
     for (subnet, share) in &shares {
-        state.subnets.get_mut(subnet).into_iter().for_each(|own| own.gather(*share));
+        state.subnets.get_mut(subnet).into_iter().for_each(|own| own.accrue(*share));
     }
     let ended: Vec<SubnetId> = shares.into_keys().filter(|&id| ends_epoch(state, id, height)).collect();
     let subnets = ended.into_iter().map(|subnet| {
-        let gathered = state.subnets.get_mut(&subnet).map(|own| std::mem::take(&mut own.gathered));
-        close(state, subnet, gathered.unwrap_or(0))
+        let pending = state.subnets.get_mut(&subnet).map(|own| std::mem::take(&mut own.pending_emission));
+        close(state, subnet, pending.unwrap_or(0))
     });
     let subnets = subnets.collect::<Result<Vec<_>, _>>()?;
     let SubnetEpoch { emission, scored, miners, validators, .. } = root;

@@ -22,8 +22,8 @@ fn halved(tempo: u64) -> World {
     world
 }
 
-fn gathered(world: &World) -> u64 {
-    world.state.subnet(ONE).unwrap().gathered
+fn pending(world: &World) -> u64 {
+    world.state.subnet(ONE).unwrap().pending_emission
 }
 
 fn row(rows: &[MinerEpoch], n: u8) -> MinerEpoch {
@@ -75,14 +75,14 @@ fn epochs_of_a_subnet_are_numbered_and_end_by_its_own_tempo() {
 fn a_subnet_gathers_its_shares_and_what_counts_in_it_until_its_own_epoch_ends() {
     // The chain's first epoch has ended.
     let mut world = halved(15);
-    assert_eq!((world.state.head().height, gathered(&world)), (Height(5), 500));
+    assert_eq!((world.state.head().height, pending(&world)), (Height(5), 500));
     let root = world.verified(&[(1, 0, 500)]);
     world.commit(root);
     world.commit(answered(&world, &[(2, 0, 2_000), (3, 1, 500)]));
     let report = world.advance(10).report.unwrap();
     // What the subnet gathers is not minted yet, nor is it the root's.
     assert_eq!((report.emission, report.minted(), report.subnets.as_slice()), (500, 500, [].as_slice()));
-    assert_eq!((gathered(&world), world.state.supply().minted), (1_000, 500));
+    assert_eq!((pending(&world), world.state.supply().minted), (1_000, 500));
     // Work, latencies and places are as they were: the end of the chain's epoch is not the subnet's.
     let place = |world: &World, n: u8| world.state.place(ONE, &miner(n).public_key()).unwrap().clone();
     assert_eq!([0, 1].map(|n| place(&world, n).work.verified), [1, 1]);
@@ -98,7 +98,7 @@ fn a_subnet_gathers_its_shares_and_what_counts_in_it_until_its_own_epoch_ends() 
     assert_eq!((slow.latency_us, slow.quality_ppm, fast.quality_ppm), (2_000, 500_000, 1_000_000));
     // Qualities 1/2 and 1, reputations 1/4 and 1/2: one part and four of 625.
     assert_eq!((slow.reward, fast.reward), (125, 500));
-    assert_eq!(gathered(&world), 0);
+    assert_eq!(pending(&world), 0);
     assert_eq!(place(&world, 0).work.verified, 0);
     assert_eq!(measured(&world), [None, None]);
     // The next epoch begins with nothing.
@@ -176,7 +176,7 @@ fn a_subnet_gathers_no_more_than_a_chain_may_emit_in_an_epoch() {
     world.commit((0..3).map(|n| weights(&world, n)).collect());
     world.commit(answered(&world, &[(1, 0, 500)]));
     world.advance(15);
-    assert_eq!(gathered(&world), EMISSION);
+    assert_eq!(pending(&world), EMISSION);
     let report: EpochReport = world.advance(20).report.unwrap();
     assert_eq!((report.emission, row(&report.subnets[0].miners, 0).reward), (EMISSION, EMISSION / 2));
 }
@@ -199,6 +199,6 @@ fn what_subnets_gathered_counts_as_minted_where_the_supply_nears_its_end() {
     world.state = State::from_records(genesis(), records).unwrap();
     let emission = |world: &mut World, height| world.advance(height).report.unwrap().root_emission();
     // Of 1,300 the subnet has 500 already, though none of it is minted; then it has 900. The two halve what is left.
-    assert_eq!((gathered(&world), emission(&mut world, 10), gathered(&world)), (500, 400, 900));
-    assert_eq!((emission(&mut world, 15), gathered(&world)), (200, 0));
+    assert_eq!((pending(&world), emission(&mut world, 10), pending(&world)), (500, 400, 900));
+    assert_eq!((emission(&mut world, 15), pending(&world)), (200, 0));
 }

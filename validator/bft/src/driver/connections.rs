@@ -88,7 +88,7 @@ impl Connections {
         }
     }
 
-    fn are(&mut self, connected: BTreeSet<PublicKey>, now: Instant) {
+    pub(super) fn are(&mut self, connected: BTreeSet<PublicKey>, now: Instant) {
         let before = std::mem::take(&mut self.heard);
         let last = |key| (key, before.get(&key).copied().unwrap_or(now));
         self.heard = connected.into_iter().map(last).collect();

@@ -7,13 +7,16 @@ use assay_proto::vote::Equivocation;
 use assay_proto::{BlockHash, ChainId, Height, PublicKey, SecretKey};
 use async_trait::async_trait;
 use malachitebft_app_channel::app::types::SignedConsensusMsg;
+use malachitebft_app_channel::{AppMsg, Channels};
 use malachitebft_core_types::{self as core, NilOrVal, Round, VoteType};
+use malachitebft_engine::util::events::TxEvent;
 use malachitebft_signing::Signer as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::super::connections::TELLING;
 use super::super::echo::{Echo, of_key};
-use super::super::{Driver, Reply};
+use super::super::{Driver, READING, Reply};
 use crate::application::{Application, Fault, Proposed, Verdict};
 use crate::context::{Address, Context, SignedVote};
 use crate::engine::{Mode, PeerLog, Settings, Status, Timeouts};
@@ -49,7 +52,7 @@ impl Application for Stub {
     }
 
     fn propose(&self, _: u32) -> Result<Proposed, Fault> {
-        Err("not asked".into())
+        Ok(Proposed { hash: BlockHash([1; 32]), bytes: vec![1] })
     }
 
     fn validate(&self, _: &[u8], _: bool) -> Result<Verdict, Fault> {
@@ -116,6 +119,12 @@ impl Bench {
         let state = Arc::new(Mutex::new(state));
         let driver = Driver::new(Arc::clone(&application) as _, &settings, state, mode, gossip, status);
         Self { driver, application, folder }
+    }
+
+    fn are_connected(&mut self, validators: &[u8], since: Instant) {
+        let connected = validators.iter().map(|number| key(*number)).collect();
+        self.driver.connections.begin();
+        self.driver.connections.are(connected, since);
     }
 
     fn told(&mut self, validator: u8, head: u64) {
@@ -225,6 +234,61 @@ async fn a_record_of_no_signature_is_believed_only_where_the_chain_has_no_block(
         let (reply, _) = oneshot::channel();
         bench.driver.hold(Reply::First(reply, Instant::now() + Duration::from_secs(60)));
         assert_eq!(bench.driver.unaware, unaware, "{head} {known}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_height_waits_until_all_who_are_connected_had_the_time_to_tell() {
+    let mut bench = Bench::new(Mode::Sign);
+    bench.driver.signing_state().concede(Height(3)).expect("written");
+    let (reply, mut begun) = oneshot::channel();
+    bench.driver.hold(Reply::First(reply, Instant::now() + Duration::from_secs(60)));
+    let now = Instant::now();
+    bench.are_connected(&[1, 2], now);
+    bench.driver.consider();
+    assert!(begun.try_recv().is_err(), "they may know of a vote of this key");
+    bench.told(1, 0);
+    bench.driver.consider();
+    assert!(begun.try_recv().is_err(), "so may the other one");
+    bench.are_connected(&[1, 2], now - TELLING);
+    bench.driver.consider();
+    assert!(begun.try_recv().is_ok());
+}
+
+/// The sides of a conversation that nobody listens to.
+fn channels() -> Channels<Context> {
+    let (_, consensus) = mpsc::channel(1);
+    let (network, _) = mpsc::channel(1);
+    let (requests, _) = mpsc::channel(1);
+    let (net_requests, _) = mpsc::channel(1);
+    Channels { consensus, network, events: TxEvent::new(), requests, net_requests }
+}
+
+#[tokio::test]
+async fn the_first_proposal_waits_until_what_was_told_is_read_and_no_longer() {
+    let channels = channels();
+    for (told, waits, proposes) in
+        [(&[1, 2][..], Duration::ZERO, true), (&[1], Duration::ZERO, false), (&[1], READING, true)]
+    {
+        let mut bench = Bench::new(Mode::Sign);
+        bench.are_connected(&[1, 2], Instant::now());
+        let ask = |round| {
+            let (reply, answer) = oneshot::channel();
+            let (height, timeout) = (crate::context::Height(1), Duration::from_secs(1));
+            (AppMsg::GetValue { height, round: Round::new(round), timeout, reply }, answer)
+        };
+        let (question, mut answer) = ask(0);
+        bench.driver.answer(question, &channels).await.expect("kept");
+        told.iter().for_each(|&validator| bench.told(validator, 0));
+        bench.driver.asked.as_mut().expect("asked").since -= waits;
+        bench.driver.propose(&channels).await.expect("as it is");
+        assert_eq!(answer.try_recv().is_ok(), proposes, "{told:?} {waits:?}");
+        // Later heights wait for nobody.
+        bench.driver.is_first = false;
+        let (question, mut answer) = ask(1);
+        bench.driver.answer(question, &channels).await.expect("kept");
+        bench.driver.propose(&channels).await.expect("as it is");
+        assert!(answer.try_recv().is_ok());
     }
 }
 
