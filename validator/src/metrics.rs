@@ -1,6 +1,7 @@
 //! What an operator watches, in Prometheus' text format. Names follow CometBFT's where it has them, under `assay_`.
 //!
-//! Counters and histograms are kept where things happen; gauges are set when they are asked for.
+//! Counters and histograms are kept where things happen; gauges are set when they are asked for. What the process takes of
+//! processor, memory and descriptors has the names that every Prometheus client gives it, `process_*`.
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use prometheus::{
 
 use crate::error::Error;
 use crate::mempool::Mempool;
+use crate::store::usage::Usage;
 
 /// Counters of one node.
 #[derive(Debug)]
@@ -37,6 +39,10 @@ pub struct Metrics {
     mempool_size: IntGauge,
     mempool_bytes: IntGauge,
     remembered: IntGauge,
+    memtables: IntGauge,
+    block_cache: IntGauge,
+    table_readers: IntGauge,
+    files: IntGauge,
     peers: IntGauge,
     banned: IntGauge,
     ready: IntGauge,
@@ -69,6 +75,8 @@ impl Metrics {
         let help = "Receipts in decided blocks, by verdict.";
         let receipts = IntCounterVec::new(options("receipts_verified_total", help), &["verdict"])?;
         registry.register(Box::new(receipts.clone()))?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self {
             height: gauge("consensus_height", "Height of the last decided block.")?,
             round: gauge("consensus_round", "Round of the height in progress.")?,
@@ -99,6 +107,10 @@ impl Metrics {
             mempool_size: gauge("mempool_size", "Transactions that wait for a block.")?,
             mempool_bytes: gauge("mempool_size_bytes", "Their bytes.")?,
             remembered: gauge("receipts_remembered", "Receipts that were judged and are in no block yet.")?,
+            memtables: gauge("store_memtable_bytes", "Memory of what was written and is in no file yet.")?,
+            block_cache: gauge("store_block_cache_bytes", "Memory of what was read from files.")?,
+            table_readers: gauge("store_table_readers_bytes", "Memory that open files need beside that.")?,
+            files: gauge("store_files_bytes", "Sorted files of the database on the disk.")?,
             peers: gauge("p2p_peers", "Connected validators.")?,
             banned: gauge("p2p_banned", "Validators that are banned for what they sent.")?,
             ready: gauge("ready", "1 if this node is where the other validators are.")?,
@@ -155,6 +167,7 @@ impl Metrics {
         state: &State,
         mempool: &Mempool,
         remembered: usize,
+        usage: &Usage,
         status: &Status,
         ready: bool,
     ) -> Result<String, Error> {
@@ -169,6 +182,10 @@ impl Metrics {
         set(&self.mempool_size, count(mempool.len()));
         set(&self.mempool_bytes, count(mempool.bytes()));
         set(&self.remembered, count(remembered));
+        set(&self.memtables, usage.memtables);
+        set(&self.block_cache, usage.block_cache);
+        set(&self.table_readers, usage.table_readers);
+        set(&self.files, usage.files);
         set(&self.peers, count(status.peers.len()));
         set(&self.banned, count(status.banned.len()));
         set(&self.ready, ready.into());

@@ -100,7 +100,9 @@ impl Monitor {
         let status = self.status.borrow().clone();
         let ready = is_ready(&state, &status, &self.application.public_key());
         let remembered = self.application.keys().remembered();
-        match self.application.metrics().text(&state, mempool, remembered, &status, ready) {
+        let metrics = self.application.metrics();
+        let usage = self.application.store().usage();
+        match usage.and_then(|usage| metrics.text(&state, mempool, remembered, &usage, &status, ready)) {
             Ok(metrics) => text(StatusCode::OK, metrics),
             Err(error) => {
                 tracing::error!(error = %describe(&error), "metrics");

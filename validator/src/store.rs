@@ -9,6 +9,7 @@
 
 pub mod migrations;
 pub mod schema;
+pub mod usage;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -52,6 +52,11 @@ async fn metrics_and_health_say_what_the_node_does() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
     }
+    for name in ["assay_store_memtable_bytes", "process_resident_memory_bytes"] {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let bytes: u64 = value.and_then(|value| value.parse().ok()).expect(name);
+        assert!((1 << 10..1 << 32).contains(&bytes), "{name} {bytes}");
+    }
     let (status, health) = get(address, "GET /health").await;
     assert!(status.contains("200"), "{status}");
     assert_eq!(health, "{\"ready\":true,\"height\":3,\"signing\":true,\"peers\":0,\"stranded\":false}\n");
