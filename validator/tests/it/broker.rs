@@ -65,7 +65,7 @@ async fn an_honest_answer_is_passed_on_verified_paid_and_committed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ping_goes_with_the_job_and_its_answer_counts_if_it_comes_before_the_proof() {
-    for behaviour in [Behaviour::ProofAfter(Duration::from_millis(300)), Behaviour::NoPing] {
+    for behaviour in [Behaviour::ProofAfter(Duration::from_secs(1)), Behaviour::NoPing] {
         let chain = Chain::new();
         let node = chain.start().await;
         let mut calls = Calls::to(node.local_addr()).await;
@@ -77,7 +77,7 @@ async fn a_ping_goes_with_the_job_and_its_answer_counts_if_it_comes_before_the_p
         let Evidence { ping_us, proof_us, .. } = receipts[0].2.evidence;
         match behaviour {
             Behaviour::NoPing => assert_eq!(ping_us, 0),
-            _ => assert!(0 < ping_us && ping_us < 200_000 && 300_000 <= proof_us, "{ping_us} of {proof_us}"),
+            _ => assert!(0 < ping_us && ping_us < 900_000 && 1_000_000 <= proof_us, "{ping_us} of {proof_us}"),
         }
         node.shutdown().await.expect("stops");
     }
@@ -141,14 +141,14 @@ async fn a_proof_past_the_deadline_is_late_and_not_paid() {
 async fn a_proof_past_the_grace_is_absent() {
     let chain = Chain::new();
     let mut config = chain.config();
-    config.broker.late_grace_ms = 50;
+    config.broker.late_grace_ms = 500;
     let node = chain.start_with(config).await.expect("starts");
     let mut calls = Calls::to(node.local_addr()).await;
-    let _miners = calls.set_up(&chain, &[Behaviour::ProofAfter(Duration::from_secs(5))]).await;
+    let _miners = calls.set_up(&chain, &[Behaviour::ProofAfter(Duration::from_secs(60))]).await;
     let job = chain.job_with(|job| job.deadline_ms = 50);
     let began = Instant::now();
     let events = calls.infer(&job).await.expect("events");
-    assert!(began.elapsed() < Duration::from_secs(2), "the exchange ends with the grace");
+    assert!(began.elapsed() < Duration::from_secs(30), "the exchange ends with the grace");
     assert_eq!(names(&events), ["assigned 1", "output", "attempt failed: Absent", FAILED]);
     node.shutdown().await.expect("stops");
 }
@@ -225,6 +225,7 @@ async fn a_miner_whose_port_is_open_but_dumb_is_absent_in_time() {
     let chain = Chain::new();
     let mut config = chain.config();
     config.broker.late_grace_ms = 0;
+    config.broker.connect_timeout_ms = 60_000;
     let node = chain.start_with(config).await.expect("starts");
     let mut calls = Calls::to(node.local_addr()).await;
     let _none = calls.set_up(&chain, &[]).await;
@@ -234,7 +235,7 @@ async fn a_miner_whose_port_is_open_but_dumb_is_absent_in_time() {
     let began = Instant::now();
     let events = calls.infer(&chain.job_with(|job| job.deadline_ms = 200)).await.expect("events");
     assert_eq!(names(&events), ["assigned 1", "attempt failed: Absent", FAILED]);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     node.shutdown().await.expect("stops");
 }
 
@@ -348,8 +349,9 @@ async fn a_job_that_finds_no_room_in_time_fails() {
     let node = chain.start_with(config).await.expect("starts");
     let mut calls = Calls::to(node.local_addr()).await;
     let _miners = calls.set_up(&chain, &[Behaviour::Silent]).await;
-    let _held = calls.start(&chain.job_with(|job| job.deadline_ms = 20_000)).await.expect("accepted");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut held = calls.start(&chain.job_with(|job| job.deadline_ms = 20_000)).await.expect("accepted");
+    let first = held.message().await.expect("an event").and_then(|response| response.event);
+    assert!(matches!(first, Some(Event::Assigned(_))), "{first:?}");
     let events = calls.infer(&chain.job(2)).await.expect("events");
     assert_eq!(names(&events), ["failed: NoMiner"]);
     node.shutdown().await.expect("stops");

@@ -28,13 +28,19 @@ pub async fn get(address: SocketAddr, request: &str) -> (String, String) {
     (head.lines().next().expect("a status").to_owned(), body.to_owned())
 }
 
+/// The value of a gauge among the metrics.
+fn gauge(metrics: &str, name: &str) -> u64 {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).expect(name)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_and_health_say_what_the_node_does() {
     let chain = Chain::new();
     let mut config = chain.config();
     config.monitor.enabled = true;
     config.monitor.listen = ([127, 0, 0, 1], 0).into();
-    let node = chain.start_with(config).await.expect("starts");
+    let node = chain.start_with(config.clone()).await.expect("starts");
     let address = node.monitor_addr().expect("an address");
     let mut calls = Calls::to(node.local_addr()).await;
     let _miners = calls.set_up(&chain, &[Behaviour::Honest]).await;
@@ -53,15 +59,22 @@ async fn metrics_and_health_say_what_the_node_does() {
         assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
     }
     for name in ["assay_store_memtable_bytes", "process_resident_memory_bytes"] {
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let bytes: u64 = value.and_then(|value| value.parse().ok()).expect(name);
+        let bytes = gauge(&metrics, name);
         assert!((1 << 10..1 << 32).contains(&bytes), "{name} {bytes}");
     }
+    assert_eq!(gauge(&metrics, "assay_store_files_bytes"), 0, "all is in memory and in the write-ahead log");
     let (status, health) = get(address, "GET /health").await;
     assert!(status.contains("200"), "{status}");
     assert_eq!(health, "{\"ready\":true,\"height\":3,\"signing\":true,\"peers\":0,\"stranded\":false}\n");
     assert!(get(address, "GET /other").await.0.contains("404"));
     assert!(get(address, "POST /metrics").await.0.contains("405"));
+    node.shutdown().await.expect("stops");
+    // What the log held is sorted into files when the database is opened again, and read from there.
+    let node = chain.start_with(config).await.expect("starts again");
+    let (_, metrics) = get(node.monitor_addr().expect("an address"), "GET /metrics").await;
+    for part in ["files", "block_cache", "table_readers"] {
+        assert!(gauge(&metrics, &format!("assay_store_{part}_bytes")) > 0, "{part}: {metrics}");
+    }
     node.shutdown().await.expect("stops");
 }
 

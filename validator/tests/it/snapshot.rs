@@ -141,7 +141,9 @@ async fn a_validator_whose_next_block_nobody_keeps_says_so_and_its_settings_help
     assert!(code.contains("503") && health.contains("\"stranded\":true"), "{code} {health}");
     let (_, health) = get(nodes[0].monitor_addr().expect("an address"), "GET /health").await;
     assert!(health.contains("\"stranded\":false"), "{health}");
-    assert_eq!(late.application().state().head().height, head, "it has not moved");
+    // Its own write-ahead log may end the height that it was in; nobody brings it further.
+    let moved = late.application().state().head().height.0 - head.0;
+    assert!(moved <= 1, "it has moved by {moved}");
     late.shutdown().await.expect("stops");
 
     let offered = *client(&nodes[0]).await.status().await.expect("a status").snapshots.last().expect("one");
