@@ -90,7 +90,7 @@ async fn measure(network: &Network, stock: &Stock, pace: Pace, in_flight: usize)
         processor_seconds,
         latencies: sent.latencies,
         refused: sent.refused,
-        resident: sent.resident,
+        memory: sent.memory,
         disk_bytes: network.disk_bytes()?.saturating_sub(disk_before),
         validators: network.len(),
         lost: check::lost(&logs, stock),

@@ -29,7 +29,7 @@ use assay_verifier::transition::Transition;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction,
-    ErrorKind, IteratorMode, Options, WriteBatch, WriteOptions,
+    ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::error::Error;
@@ -217,9 +217,11 @@ impl Store {
         Ok(Checkpoint::new(&self.db)?.create_checkpoint(path)?)
     }
 
-    /// A decided block as it is stored.
+    /// A decided block as it is stored. Most are read once, one after the other: they do not push anything out of the cache.
     pub fn block_bytes(&self, height: Height) -> Result<Option<Vec<u8>>, Error> {
-        self.get(Family::Blocks, &schema::block_key(height))
+        let mut once = ReadOptions::default();
+        once.fill_cache(false);
+        Ok(self.db.get_cf_opt(self.family(Family::Blocks)?, schema::block_key(height), &once)?)
     }
 
     /// A decided block.

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::network::{Network, validator};
+use super::network::{Memory, Network, validator};
 use super::receipts::Stock;
 
 /// Pause before a receipt that was refused for want of room is submitted again.
@@ -44,8 +44,8 @@ pub struct Sent {
     pub latencies: Vec<Duration>,
     /// Times that a receipt was refused for want of room.
     pub refused: u64,
-    /// Resident bytes of the validator that has most, after each of [`PARTS`] parts of the receipts.
-    pub resident: Vec<u64>,
+    /// Of the validator that has most, after each of [`PARTS`] parts of the receipts.
+    pub memory: Vec<Memory>,
 }
 
 /// One validator as the sender sees it.
@@ -72,7 +72,7 @@ impl Sender<'_> {
         let (began, mut sending, mut latencies) = (Instant::now(), JoinSet::new(), Vec::new());
         let bar = progress(self.stock.receipts.len());
         let part = self.stock.receipts.len().div_ceil(PARTS).max(1);
-        let mut resident = Vec::new();
+        let mut memory = Vec::new();
         for (number, receipt) in self.stock.receipts.iter().enumerate() {
             if let Pace::Rate(rate) = pace {
                 let due = Duration::from_secs_f64(number as f64 / f64::from(rate));
@@ -95,7 +95,7 @@ impl Sender<'_> {
                 bar.inc(1);
             }
             if number > 0 && number.is_multiple_of(part) {
-                resident.push(self.network.resident_bytes());
+                memory.push(self.network.memory());
             }
         }
         while let Some(ended) = sending.join_next().await {
@@ -104,8 +104,8 @@ impl Sender<'_> {
         }
         bar.finish_and_clear();
         let refused = doors.iter().map(|door| door.refused.load(Ordering::Relaxed)).sum();
-        resident.push(self.network.resident_bytes());
-        Ok(Sent { latencies, refused, resident })
+        memory.push(self.network.memory());
+        Ok(Sent { latencies, refused, memory })
     }
 }
 

@@ -77,6 +77,15 @@ struct Process {
     client: Client,
 }
 
+/// Bytes of memory of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Memory {
+    /// All that is resident.
+    pub resident: u64,
+    /// Without what is mapped from files, the program's own most of all: what it allocated.
+    pub own: u64,
+}
+
 /// Tells when blocks came.
 pub struct Watch {
     stop: oneshot::Sender<()>,
@@ -187,9 +196,9 @@ impl Network {
         folder_bytes(self.folder.path())
     }
 
-    /// Resident bytes of the validator that has most.
-    pub fn resident_bytes(&self) -> u64 {
-        self.nodes.iter().filter_map(|node| resident(node.child.id())).max().unwrap_or_default()
+    /// Memory of the validator that has most.
+    pub fn memory(&self) -> Memory {
+        self.nodes.iter().filter_map(|node| memory(node.child.id())).max().unwrap_or_default()
     }
 
     /// Processor seconds that the validators have taken together.
@@ -289,11 +298,14 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-fn resident(process: u32) -> Option<u64> {
+fn memory(process: u32) -> Option<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    };
+    Some(Memory { resident: bytes("VmRSS:")?, own: bytes("RssAnon:")? })
 }
 
 /// User and system time, which Linux counts in hundredths of a second.

@@ -6,6 +6,7 @@ use assay_proto::Height;
 use serde::Serialize;
 
 use super::drive::Pace;
+use super::network::Memory;
 
 /// Raw measurements of a run.
 pub struct Measured {
@@ -13,7 +14,7 @@ pub struct Measured {
     pub processor_seconds: f64,
     pub latencies: Vec<Duration>,
     pub refused: u64,
-    pub resident: Vec<u64>,
+    pub memory: Vec<Memory>,
     pub disk_bytes: u64,
     pub validators: usize,
     pub lost: usize,
@@ -47,6 +48,8 @@ pub struct Report {
     disk_bytes_per_receipt: f64,
     /// Of the validator that has most, after each tenth of the receipts.
     resident_bytes: Vec<u64>,
+    /// The part of it that is not mapped from files.
+    own_bytes: Vec<u64>,
     refused: u64,
     lost: usize,
     roots_equal: bool,
@@ -60,7 +63,7 @@ impl Report {
         load_average: Option<f64>,
         measured: Measured,
     ) -> Self {
-        let Measured { elapsed, latencies, refused, resident, blocks, .. } = measured;
+        let Measured { elapsed, latencies, refused, memory, blocks, .. } = measured;
         let seconds = elapsed.as_secs_f64();
         let intervals = blocks.iter().zip(blocks.iter().skip(1)).map(|(a, b)| (b.1 - a.1).as_secs_f64());
         let (mut intervals, count) = (intervals.collect::<Vec<_>>(), latencies.len());
@@ -88,7 +91,8 @@ impl Report {
             disk_bytes_per_receipt: measured.disk_bytes as f64
                 / measured.validators.max(1) as f64
                 / count.max(1) as f64,
-            resident_bytes: resident,
+            resident_bytes: memory.iter().map(|memory| memory.resident).collect(),
+            own_bytes: memory.iter().map(|memory| memory.own).collect(),
             refused,
             lost: measured.lost,
             roots_equal: measured.roots_equal,
@@ -124,6 +128,7 @@ impl Report {
             "memory     {} MiB after each tenth, of the validator that has most",
             mib(&self.resident_bytes)
         );
+        println!("           {} MiB of it without the program's own file", mib(&self.own_bytes));
         println!("refused    {} times for want of room, submitted again", self.refused);
         println!("lost       {}", self.lost);
         println!("roots      {}", if self.roots_equal { "equal at every height" } else { "NOT equal" });

@@ -77,7 +77,9 @@ async fn a_ping_goes_with_the_job_and_its_answer_counts_if_it_comes_before_the_p
         let Evidence { ping_us, proof_us, .. } = receipts[0].2.evidence;
         match behaviour {
             Behaviour::NoPing => assert_eq!(ping_us, 0),
-            _ => assert!(0 < ping_us && ping_us < 900_000 && 1_000_000 <= proof_us, "{ping_us} of {proof_us}"),
+            _ => {
+                assert!(0 < ping_us && ping_us < 900_000 && 1_000_000 <= proof_us, "{ping_us} of {proof_us}")
+            }
         }
         node.shutdown().await.expect("stops");
     }

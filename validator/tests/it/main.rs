@@ -6,6 +6,7 @@ mod byzantine;
 mod challenges;
 mod crash;
 mod joining;
+mod memory;
 mod network;
 mod one_key;
 mod operations;

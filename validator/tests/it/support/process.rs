@@ -1,9 +1,10 @@
 //! Validators in processes of their own: this test binary again, told what to be by its environment.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use assay_proto::wire;
@@ -18,6 +19,7 @@ const CHILD: &str = "ASSAY_TEST_VALIDATOR";
 const LOGS: &str = "ASSAY_TEST_LOGS";
 const LISTENS: &str = "child listens on ";
 const STOPS: &str = "child stops: ";
+const HOLDS: &str = "child holds ";
 /// Exit code of a child whose node stopped by itself, in order.
 pub const STOPPED: i32 = 3;
 /// The test that is the child.
@@ -43,6 +45,7 @@ pub struct Spec {
 pub struct ChildNode {
     process: Child,
     pub address: SocketAddr,
+    holds: mpsc::Receiver<usize>,
 }
 
 impl Spec {
@@ -89,6 +92,7 @@ impl Spec {
         let mut process = command
             .args(["--exact", MAIN, "--nocapture"])
             .env(CHILD, self.to_words())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -101,8 +105,16 @@ impl Spec {
                 line.split_once(LISTENS).map(|(_, address)| address.parse().expect("an address"))
             })
             .expect("the child listens");
-        std::thread::spawn(move || lines.for_each(drop));
-        ChildNode { process, address }
+        let (told, holds) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, bytes)) = line.split_once(HOLDS) {
+                    // It is not asked any more where nobody listens.
+                    let _ = told.send(bytes.parse().expect("a number"));
+                }
+            }
+        });
+        ChildNode { process, address, holds }
     }
 }
 
@@ -128,6 +140,11 @@ pub async fn be_a_child() {
     let key = network.keys[spec.index].clone();
     let node = Node::start(config, key, network.chain.genesis.clone()).await.expect("the node starts");
     println!("{LISTENS}{}", node.local_addr());
+    std::thread::spawn(|| {
+        for _question in std::io::stdin().lines().map_while(Result::ok) {
+            println!("{HOLDS}{}", crate::memory::held());
+        }
+    });
     node.stopped().await;
     // Nobody told it to.
     match node.shutdown().await {
@@ -148,6 +165,13 @@ impl ChildNode {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().expect("a child")
+    }
+
+    /// Bytes that it holds now, see [`crate::memory`].
+    pub fn held(&mut self) -> usize {
+        let questions = self.process.stdin.as_mut().expect("its input");
+        questions.write_all(b"\n").expect("it runs");
+        self.holds.recv_timeout(PATIENCE).expect("it answers")
     }
 
     pub async fn calls(&self) -> Calls {

@@ -1,0 +1,97 @@
+//! What a validator holds does not grow with its log.
+//!
+//! Counted by the allocator of its process, which every part of it uses but RocksDB: that has limits, and gauges of its own.
+
+use std::time::Duration;
+
+use assay_proto::transaction::{Body, Transaction, Transfer};
+use assay_proto::wire::infer_response::Event;
+use assay_proto::{SecretKey, Signed};
+use peak_alloc::PeakAlloc;
+
+use crate::support::miner::Behaviour;
+use crate::support::network::Network;
+use crate::support::process::{ChildNode, Spec, VALIDATORS};
+use crate::support::secret;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// Bytes that this process holds.
+pub fn held() -> usize {
+    ALLOCATOR.current_usage()
+}
+
+/// Clients that submit a transaction each in a round.
+const CLIENTS: u8 = 16;
+/// Jobs of a round.
+const JOBS: u64 = 2;
+
+/// Moves nothing, and counts as any other.
+fn to_itself(network: &Network, client: &SecretKey, nonce: u64) -> Signed<Transaction> {
+    let body = Transfer { to: client.public_key(), amount: 1 };
+    network.chain.sign(client, nonce, Body::Transfer(body))
+}
+
+/// The least that each was seen to hold: what is on its way comes and goes.
+async fn quiet(nodes: &mut [ChildNode]) -> Vec<usize> {
+    let mut least = vec![usize::MAX; nodes.len()];
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for (least, node) in least.iter_mut().zip(nodes.iter_mut()) {
+            *least = node.held().min(*least);
+        }
+    }
+    least
+}
+
+/// Rounds of work, after which no validator holds so many bytes more than when it had done a number of them.
+async fn holds_at_most(more: usize, rounds: u64, than_after: u64) {
+    let network = Network::new(VALIDATORS);
+    let mut nodes: Vec<ChildNode> =
+        (0..usize::from(VALIDATORS)).map(|index| Spec::new(&network, index).start()).collect();
+    let mut calls = nodes[0].calls().await;
+    let _miners = calls.set_up(&network.chain, &[Behaviour::Honest]).await;
+    let clients: Vec<SecretKey> = (0..CLIENTS).map(|number| secret(100 + number)).collect();
+    for (nonce, client) in (1..).zip(&clients) {
+        let body = Transfer { to: client.public_key(), amount: 1 };
+        let funds = network.chain.sign(&network.chain.client, nonce, Body::Transfer(body));
+        calls.submit(&funds).await.expect("committed");
+    }
+    let mut before = Vec::new();
+    for round in 1..=rounds {
+        let mut pending = Vec::new();
+        for client in &clients {
+            let (mut calls, transfer) = (calls.clone(), to_itself(&network, client, round));
+            pending.push(tokio::spawn(async move { calls.submit(&transfer).await }));
+        }
+        for job in 0..JOBS {
+            let nonce = round * JOBS + job;
+            let job = network.chain.job_with(|job| (job.nonce, job.max_price) = (nonce, 1));
+            let events = calls.infer(&job).await.expect("an answer");
+            assert!(matches!(events.last(), Some(Event::Committed(_))), "{events:?}");
+        }
+        for submitted in pending {
+            submitted.await.expect("joined").expect("committed");
+        }
+        if round == than_after {
+            before = quiet(&mut nodes).await;
+        }
+    }
+    let after = quiet(&mut nodes).await;
+    println!("height {}: {before:?}, then {after:?}", nodes[0].height().await);
+    for (before, after) in before.iter().zip(&after) {
+        assert!(*before > 0 && *after < before + more, "{before} bytes, then {after}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_validator_holds_does_not_grow_with_its_log() {
+    holds_at_most(64 << 10, 100, 20).await;
+}
+
+/// More blocks than an epoch has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_validator_holds_does_not_grow_beyond_an_epoch_slow() {
+    holds_at_most(128 << 10, 400, 50).await;
+}
