@@ -87,7 +87,7 @@ async fn holds_at_most(more: usize, rounds: u64, than_after: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_validator_holds_does_not_grow_with_its_log() {
-    holds_at_most(64 << 10, 100, 20).await;
+    holds_at_most(64 << 10, 60, 10).await;
 }
 
 /// More blocks than an epoch has.
