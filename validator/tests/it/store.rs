@@ -78,6 +78,20 @@ fn a_reopened_database_has_the_same_head_state_and_blocks() {
 }
 
 #[test]
+fn blocks_that_are_read_push_nothing_out_of_the_cache() {
+    let chain = Chain::new();
+    decide(&chain, 1..=200);
+    // What is in memory is sorted into files when it is opened.
+    let (store, _) = Store::open(&data(&chain), &chain.genesis).expect("reopens");
+    let (before, mut read) = (store.usage().expect("counts").block_cache, 0);
+    for height in (1..=200).map(Height) {
+        read += store.block_bytes(height).expect("reads").expect("is there").len();
+    }
+    let after = store.usage().expect("counts").block_cache;
+    assert!(read > 64 << 10 && after < before + (8 << 10), "{before} bytes, then {after}, {read} read");
+}
+
+#[test]
 fn a_database_that_is_in_use_is_said_to_be() {
     let chain = Chain::new();
     let _open = Store::open(&data(&chain), &chain.genesis).expect("opens");
