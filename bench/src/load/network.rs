@@ -82,8 +82,8 @@ struct Process {
 pub struct Memory {
     /// All that is resident.
     pub resident: u64,
-    /// Without what is mapped from files, the program's own most of all: what it allocated.
-    pub own: u64,
+    /// Of it what is not mapped from files, of which the program's own is most: what it allocated.
+    pub anonymous: u64,
 }
 
 /// Tells when blocks came.
@@ -305,7 +305,7 @@ fn memory(process: u32) -> Option<Memory> {
         let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         kib.checked_mul(1024)
     };
-    Some(Memory { resident: bytes("VmRSS:")?, own: bytes("RssAnon:")? })
+    Some(Memory { resident: bytes("VmRSS:")?, anonymous: bytes("RssAnon:")? })
 }
 
 /// User and system time, which Linux counts in hundredths of a second.

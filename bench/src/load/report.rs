@@ -49,7 +49,7 @@ pub struct Report {
     /// Of the validator that has most, after each tenth of the receipts.
     resident_bytes: Vec<u64>,
     /// The part of it that is not mapped from files.
-    own_bytes: Vec<u64>,
+    anonymous_bytes: Vec<u64>,
     refused: u64,
     lost: usize,
     roots_equal: bool,
@@ -92,7 +92,7 @@ impl Report {
                 / measured.validators.max(1) as f64
                 / count.max(1) as f64,
             resident_bytes: memory.iter().map(|memory| memory.resident).collect(),
-            own_bytes: memory.iter().map(|memory| memory.own).collect(),
+            anonymous_bytes: memory.iter().map(|memory| memory.anonymous).collect(),
             refused,
             lost: measured.lost,
             roots_equal: measured.roots_equal,
@@ -128,7 +128,10 @@ impl Report {
             "memory     {} MiB after each tenth, of the validator that has most",
             mib(&self.resident_bytes)
         );
-        println!("           {} MiB of it without the program's own file", mib(&self.own_bytes));
+        println!(
+            "           {} MiB of it anonymous: without the program's own file",
+            mib(&self.anonymous_bytes)
+        );
         println!("refused    {} times for want of room, submitted again", self.refused);
         println!("lost       {}", self.lost);
         println!("roots      {}", if self.roots_equal { "equal at every height" } else { "NOT equal" });

@@ -27,10 +27,9 @@ const CLIENTS: u8 = 16;
 /// Jobs of a round.
 const JOBS: u64 = 2;
 
-/// Moves nothing, and counts as any other.
-fn to_itself(network: &Network, client: &SecretKey, nonce: u64) -> Signed<Transaction> {
-    let body = Transfer { to: client.public_key(), amount: 1 };
-    network.chain.sign(client, nonce, Body::Transfer(body))
+/// One base unit from a client to a client; to itself it moves nothing, and counts as any other.
+fn transfer(network: &Network, nonce: u64, from: &SecretKey, to: &SecretKey) -> Signed<Transaction> {
+    network.chain.sign(from, nonce, Body::Transfer(Transfer { to: to.public_key(), amount: 1 }))
 }
 
 /// The least that each was seen to hold: what is on its way comes and goes.
@@ -45,8 +44,8 @@ async fn quiet(nodes: &mut [ChildNode]) -> Vec<usize> {
     least
 }
 
-/// Rounds of work, after which no validator holds so many bytes more than when it had done a number of them.
-async fn holds_at_most(more: usize, rounds: u64, than_after: u64) {
+/// Works for so many rounds: no validator holds `limit` bytes more then than it held after the first ones.
+async fn grows_by_less_than(limit: usize, first: u64, rounds: u64) {
     let network = Network::new(VALIDATORS);
     let mut nodes: Vec<ChildNode> =
         (0..usize::from(VALIDATORS)).map(|index| Spec::new(&network, index).start()).collect();
@@ -54,15 +53,14 @@ async fn holds_at_most(more: usize, rounds: u64, than_after: u64) {
     let _miners = calls.set_up(&network.chain, &[Behaviour::Honest]).await;
     let clients: Vec<SecretKey> = (0..CLIENTS).map(|number| secret(100 + number)).collect();
     for (nonce, client) in (1..).zip(&clients) {
-        let body = Transfer { to: client.public_key(), amount: 1 };
-        let funds = network.chain.sign(&network.chain.client, nonce, Body::Transfer(body));
+        let funds = transfer(&network, nonce, &network.chain.client, client);
         calls.submit(&funds).await.expect("committed");
     }
     let mut before = Vec::new();
     for round in 1..=rounds {
         let mut pending = Vec::new();
         for client in &clients {
-            let (mut calls, transfer) = (calls.clone(), to_itself(&network, client, round));
+            let (mut calls, transfer) = (calls.clone(), transfer(&network, round, client, client));
             pending.push(tokio::spawn(async move { calls.submit(&transfer).await }));
         }
         for job in 0..JOBS {
@@ -74,24 +72,25 @@ async fn holds_at_most(more: usize, rounds: u64, than_after: u64) {
         for submitted in pending {
             submitted.await.expect("joined").expect("committed");
         }
-        if round == than_after {
+        if round == first {
             before = quiet(&mut nodes).await;
         }
     }
     let after = quiet(&mut nodes).await;
     println!("height {}: {before:?}, then {after:?}", nodes[0].height().await);
+    assert_eq!(before.len(), nodes.len());
     for (before, after) in before.iter().zip(&after) {
-        assert!(*before > 0 && *after < before + more, "{before} bytes, then {after}");
+        assert!(*before > 0 && *after < before + limit, "{before} bytes, then {after}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_validator_holds_does_not_grow_with_its_log() {
-    holds_at_most(64 << 10, 60, 10).await;
+    grows_by_less_than(64 << 10, 10, 60).await;
 }
 
 /// More blocks than an epoch has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_validator_holds_does_not_grow_beyond_an_epoch_slow() {
-    holds_at_most(128 << 10, 400, 50).await;
+    grows_by_less_than(128 << 10, 50, 400).await;
 }
